@@ -1,0 +1,122 @@
+# `make` sets up .venv and builds the extensions; `make help` lists the rest. Everything is quick the second time.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := setup
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: setup demo test bench tables fuzz lint docs doctor clean help FORCE
+
+VENV := .venv
+PY := $(VENV)/bin/python
+RECORD := $(VENV)/tomolearn
+# Choices made once (`make TORCH=... FORCE_CUDA=1`) hold until they are made anew or `make clean` forgets them.
+-include $(RECORD)/choices.mk
+
+PIN := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' constraints.txt)
+PYTHON ?= python3
+TORCH ?= $(PIN)
+FORCE_CUDA ?=
+CUDA_HOME ?=
+TORCH_CUDA_ARCH_LIST ?=
+BUILD_CHOICE := FORCE_CUDA=$(FORCE_CUDA) CUDA_HOME=$(CUDA_HOME) TORCH_CUDA_ARCH_LIST=$(TORCH_CUDA_ARCH_LIST)
+export TORCH FORCE_CUDA TORCH_CUDA_ARCH_LIST
+ifneq ($(CUDA_HOME),)
+export CUDA_HOME
+endif
+
+# constraints.txt with torch pinned to what stage 2 installed: no later call can replace it.
+CONSTRAINTS := $(RECORD)/constraints.txt
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS)
+# Prints one list of requirements of pyproject.toml.
+REQUIREMENTS := $(PY) -c 'import functools, sys, tomllib; \
+	print(*functools.reduce(dict.get, sys.argv[1:], tomllib.load(open("pyproject.toml", "rb"))), sep="\n")'
+
+setup: $(RECORD)/built  ## make .venv, install, build the extensions (plain `make` does this)
+	@echo "tomolearn is ready in $(VENV); make help lists what else there is."
+
+demo: $(RECORD)/built  ## reconstruct a simulated low-dose scan; writes demo/
+	$(PY) examples/plot_low_dose_scan.py --out demo
+
+test: lint $(RECORD)/built  ## lint, then the whole suite: unit tests, doctests, examples, sanitizers
+	$(PY) -m pytest
+
+bench: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## time the operators beside their peers
+	$(PY) benchmarks/operators.py
+
+tables: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## print the tables of README.md anew
+	$(PY) benchmarks/tables.py
+
+fuzz: $(RECORD)/built $(RECORD)/extra-test  ## fuzz the operators for long
+	$(PY) benchmarks/fuzz.py
+
+lint: $(RECORD)/extra-test  ## ruff check, ruff format --check
+	$(PY) -m ruff check --quiet
+	$(PY) -m ruff format --check --quiet
+
+docs: $(RECORD)/built $(RECORD)/extra-docs  ## build docs/_build/html; a warning is an error
+	$(PY) -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
+	@echo "The pages start at docs/_build/html/index.html"
+
+doctor: $(RECORD)/built  ## say what is installed, how it was built, whether it loads
+	$(PY) -m tomolearn doctor
+
+clean:  ## remove .venv and everything that was built
+	rm -rf $(VENV) build dist demo docs/_build docs/generated tomolearn/*.so *.egg-info
+
+help:  ## print this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@echo
+	@echo 'Variables: PYTHON=$(PYTHON) TORCH="$(TORCH)" $(BUILD_CHOICE)'
+	@echo 'TORCH may hold options of pip: make TORCH="torch --index-url ADDRESS"; without a version it is $(PIN).'
+
+# Stage 1: the virtual environment, once the machine has what compiling needs.
+$(RECORD)/venv:
+	@command -v $${CXX:-c++} >/dev/null \
+	    || { echo "make: no C++ compiler; on Debian: apt-get install g++ make python3-venv python3-dev" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "make: tomolearn needs Python 3.11 or newer; name one: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	    || { echo "make: $(PYTHON) makes no virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+	    || { echo "make: $(PYTHON) has no Python.h; on Debian: apt-get install python3-dev" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(RECORD) && touch $@
+
+# Stage 2: torch, by a call of its own since TORCH may name an index that holds nothing else. The pin binds TORCH unless
+# TORCH states a version.
+ifneq ($(TORCH),$(shell cat $(RECORD)/torch 2>/dev/null))
+$(RECORD)/torch: FORCE
+endif
+$(RECORD)/torch: $(RECORD)/venv constraints.txt
+	@sed '$(if $(filter torch $(PIN),$(TORCH)),,/^torch==/d)' constraints.txt > $(CONSTRAINTS)
+	set -f; $(PIP) $$TORCH
+	@{ sed -n '/^torch==/d; /^[a-z]/p' constraints.txt; \
+	    $(PY) -c 'from importlib.metadata import version; print("torch==" + version("torch"))'; } > $(CONSTRAINTS)
+	@printf '%s\n' "$$TORCH" > $@
+
+# Stage 3: what setup.py needs, then tomolearn, editable: an edit of a Python file needs no other install.
+$(RECORD)/installed: $(RECORD)/torch pyproject.toml setup.py
+	@$(REQUIREMENTS) build-system requires > $(RECORD)/build.txt
+	$(PIP) -r $(RECORD)/build.txt
+	$(PIP) --no-build-isolation -e '.[plot]'
+	@touch $@
+
+# Stage 4: the extensions. Stage 3 compiled them too, in the same folder, so the first time this only says what was
+# chosen and why (pip hides it).
+ifneq ($(BUILD_CHOICE),$(shell cat $(RECORD)/built 2>/dev/null))
+$(RECORD)/built: FORCE
+endif
+ifneq ($(words $(wildcard tomolearn/_C.so tomolearn/_simulation.so)),2)
+$(RECORD)/built: FORCE
+endif
+$(RECORD)/built: $(RECORD)/installed $(shell find csrc -type f)
+	$(PY) setup.py --quiet build_ext --inplace
+	@{ :; $(if $(filter-out $(PIN),$(TORCH)),echo 'TORCH ?= $(TORCH)';) \
+	   $(foreach name,FORCE_CUDA CUDA_HOME TORCH_CUDA_ARCH_LIST,$(if $($(name)),echo '$(name) ?= $($(name))';)) \
+	   } > $(RECORD)/choices.mk
+	@echo '$(BUILD_CHOICE)' > $@
+
+$(RECORD)/extra-%: $(RECORD)/torch pyproject.toml
+	@$(REQUIREMENTS) project optional-dependencies $* > $@.txt
+	$(PIP) -r $@.txt
+	@touch $@

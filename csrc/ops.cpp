@@ -1,0 +1,19 @@
+// Every operator of tomolearn, by schema: the table of contents of the C++ side. Kernels register themselves for their
+// device in csrc/cpu and csrc/cuda; shapes for torch.compile and gradients are registered in tomolearn/ops/_register.py.
+//
+//   images       (slices, rows, columns)             projections  (slices, angles, detectors)
+//   angles       (angles,) float64, radians, on the CPU
+//   center       (1, angles) or (slices, angles) float64, detector coordinate of the rotation axis, on the CPU
+//   spacing      detector pitch in pixels
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(tomolearn, m) {
+  // An exact matched pair: line integrals by linear interpolation across the ray (Joseph), and the transpose.
+  m.def("radon(Tensor images, Tensor angles, Tensor center, float spacing, int n_detectors) -> Tensor");
+  m.def("radon_adjoint(Tensor projections, Tensor angles, Tensor center, float spacing, int rows, int columns) -> Tensor");
+  // The other matched pair: linear interpolation on the detector, which is what filtered back-projection wants.
+  m.def("backproject(Tensor projections, Tensor angles, Tensor center, float spacing, int rows, int columns) -> Tensor");
+  m.def("backproject_adjoint(Tensor images, Tensor angles, Tensor center, float spacing, int n_detectors) -> Tensor");
+  // Highest SIMD level to use from now on (0 baseline, 1 AVX2, 2 AVX-512; -1: leave as it is); returns the level in use.
+  m.def("simd_level(int limit) -> int");
+}

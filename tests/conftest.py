@@ -1,0 +1,40 @@
+"""What every test shares: seeds, one thread unless asked, and the way to the measured data."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+IN_CI = os.environ.get("CI", "").lower() == "true"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of measured data; absent: a failure in CI, a skip elsewhere."""
+    folder = Path(os.environ.get("TOMOLEARN_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        message = f"there is no measured data at {folder}; set TOMOLEARN_SHARED_DATA to the folder that holds it"
+        pytest.fail(message) if IN_CI else pytest.skip(message)
+    return folder
+
+
+def require(package: str):
+    """Import a peer package of the test extra: missing, it is a failure in CI and a skip elsewhere."""
+    if IN_CI:
+        return __import__(package)
+    return pytest.importorskip(package)

@@ -1,0 +1,1 @@
+"""The command line: ``tomolearn COMMAND`` or ``python -m tomolearn COMMAND``."""

@@ -1,0 +1,19 @@
+"""The exceptions of tomolearn; each is also the built-in that callers would expect to catch."""
+
+__all__ = ["ExtensionError", "GeometryError", "MemoryBudgetError", "TomolearnError"]
+
+
+class TomolearnError(Exception):
+    """Base of all exceptions of tomolearn."""
+
+
+class ExtensionError(TomolearnError, ImportError):
+    """A compiled extension is missing or does not load; the message holds the command that cures it."""
+
+
+class GeometryError(TomolearnError, ValueError):
+    """Angles, centre, spacing or shapes that do not make a scan."""
+
+
+class MemoryBudgetError(TomolearnError, MemoryError):
+    """More memory would be needed than there is; the message names the parameter that lowers the need."""
