@@ -65,11 +65,11 @@ def _native(array: np.ndarray, name: str) -> torch.Tensor:
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}.")
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         array = array.astype(np.float64)
-    if array.dtype.kind in "iu" and array.dtype.itemsize > 2 and array.dtype.kind == "u":
+    if array.dtype.kind == "u" and array.dtype.itemsize > 2:  # torch computes little with these
         array = array.astype(np.float64)
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    if not array.flags.writeable:  # torch warns about read-only memory: look through a writable view that nobody writes to
-        array = np.lib.stride_tricks.as_strided(array, writeable=False) if array.size == 0 else array.copy()
+    if not array.flags.writeable:  # torch would warn, and could not promise to leave the memory alone
+        array = array.copy()
     return torch.from_numpy(array)
 
 

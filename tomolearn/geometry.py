@@ -109,7 +109,7 @@ def check_center(center, n_angles: int, n_detectors: int) -> np.ndarray:
             f"center must be finite and near the detector, which spans 0 to {n_detectors - 1}; got {center!r}."
         )
     values = np.atleast_2d(values)
-    return np.ascontiguousarray(np.broadcast_to(values, (values.shape[0], n_angles)))
+    return np.broadcast_to(values, (values.shape[0], n_angles)).copy()
 
 
 @dataclass(frozen=True)

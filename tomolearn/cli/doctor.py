@@ -1,4 +1,4 @@
-"""Say what is installed, how the extensions were built, and whether they load; exit status 1 where something is wrong."""
+"""Say what is installed, how the extensions were built, and whether they load. Exit status 1: something is wrong."""
 
 import os
 import platform
@@ -11,10 +11,8 @@ from tomolearn.exceptions import ExtensionError
 
 __all__ = ["add_arguments", "report", "run"]
 
-_REQUIREMENT = re.compile(
-    r"""(?P<name>[\w.-]+) \s* (?:\[[^]]*\])? \s* (?P<rule>[^;]*?) \s* (?:;.*extra\s*==\s*["'](?P<extra>[\w-]+)["'].*)?$""",
-    re.VERBOSE,
-)
+# As the metadata write them: "h5py>=3.10" or 'ruff>=0.12; extra == "test"'.
+_REQUIREMENT = re.compile(r"""(?P<name>[\w.-]+)(\[.*?\])?\s*(?P<rule>[^;]*?)\s*(;.*extra == "(?P<extra>[\w-]+)".*)?""")
 
 
 def add_arguments(parser):
@@ -48,8 +46,9 @@ def run(arguments):
 
     Examples
     --------
+    >>> import argparse
     >>> from tomolearn.cli.doctor import run
-    >>> run(None)
+    >>> status = run(argparse.Namespace())
     tomolearn ...
     """
     lines, faults = report()
@@ -82,8 +81,9 @@ def report():
     _row(lines, "Python", f"{platform.python_version()} ({sys.executable})")
     _row(lines, "machine", f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors")
     _packages(lines, faults)
-    _torch(lines, faults)
-    _extensions(lines, faults)
+    if _torch(lines, faults):
+        _operators(lines, faults)
+    _simulation(lines, faults)
     return lines, faults
 
 
@@ -107,7 +107,7 @@ def _packages(lines, faults):
         return
     missing = {}
     lines.append("")
-    for found in map(_REQUIREMENT.match, requirements):
+    for found in map(_REQUIREMENT.fullmatch, requirements):
         name, rule, extra = found["name"], found["rule"], found["extra"]
         version = _version(name)
         if extra:
@@ -123,35 +123,42 @@ def _packages(lines, faults):
 
 
 def _torch(lines, faults):
+    """The installed torch; returns whether it loads."""
     lines.append("")
     try:
         import torch
     except (ImportError, OSError) as error:
         faults.append(f"torch does not load: {error}")
-        return
+        return False
     _row(lines, "threads of torch", f"{torch.get_num_threads()} (torch.set_num_threads changes it)")
     _row(lines, "CUDA of torch", f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA")
     _row(lines, "CUDA devices", f"{torch.cuda.device_count() if torch.cuda.is_available() else 'none'}")
+    return True
 
 
-def _extensions(lines, faults):
+def _operators(lines, faults):
+    import torch
+
+    from tomolearn._extension import load_operators, simd_level
+
     try:
-        import torch
-
-        from tomolearn._extension import load_operators, simd_level
-
         load_operators()
-        on_cuda = torch._C._dispatch_has_kernel_for_dispatch_key("tomolearn::radon", "CUDA")
-        _row(lines, "operators", f"load; built for the CPU{' and CUDA' if on_cuda else ' only'}")
-        _row(lines, "SIMD level", f"{simd_level()} (TOMOLEARN_SIMD lowers it)")
-    except ImportError as error:
+    except ExtensionError as error:
         _row(lines, "operators", "DO NOT LOAD")
         faults.append(str(error))
-    try:
-        from tomolearn._extension import load_simulation
+        return
+    on_cuda = torch._C._dispatch_has_kernel_for_dispatch_key("tomolearn::radon", "CUDA")
+    _row(lines, "operators", f"load; built for the CPU{' and CUDA' if on_cuda else ' only'}")
+    _row(lines, "SIMD level", f"{simd_level()} (TOMOLEARN_SIMD lowers it)")
 
+
+def _simulation(lines, faults):
+    from tomolearn._extension import load_simulation
+
+    try:
         load_simulation()
-        _row(lines, "simulation module", "loads")
     except ExtensionError as error:
         _row(lines, "simulation module", "DOES NOT LOAD")
         faults.append(str(error))
+        return
+    _row(lines, "simulation module", "loads")

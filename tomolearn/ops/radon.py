@@ -55,9 +55,9 @@ def radon(images, angles, *, n_detectors=None, center=None, detector_spacing=1.0
     --------
     >>> import numpy as np
     >>> from tomolearn.ops import radon
-    >>> radon(np.arange(6.0).reshape(2, 3), [0, 90], angle_unit="deg", n_detectors=3)
-    array([[ 3. ,  5. ,  7. ],
-           [ 7.5,  7.5,  0. ]])
+    >>> radon(np.arange(9.0).reshape(3, 3), [0, 90], angle_unit="deg")
+    array([[ 9., 12., 15.],
+           [21., 12.,  3.]])
     """
     stack, restore = _as_stack(images, "images")
     n_detectors = stack.shape[2] if n_detectors is None else n_detectors
