@@ -1,5 +1,6 @@
 """What every test shares: seeds, one thread unless asked, and the way to the measured data."""
 
+import importlib
 import os
 from pathlib import Path
 
@@ -35,6 +36,4 @@ def shared_data() -> Path:
 
 def require(package: str):
     """Import a peer package of the test extra: missing, it is a failure in CI and a skip elsewhere."""
-    if IN_CI:
-        return __import__(package)
-    return pytest.importorskip(package)
+    return importlib.import_module(package) if IN_CI else pytest.importorskip(package)

@@ -1,3 +1,33 @@
 """tomolearn: scikit-learn for X-ray tomography."""
 
+import importlib
+
 __version__ = "0.1.0"
+
+# What `from tomolearn import ...` gives, by the room that holds it; rooms are imported at first use (PEP 562).
+_EXPORTS = {
+    "geometry": ("ParallelBeam",),
+    "metrics": ("dice", "iou", "mcc", "mse", "nrmse", "psnr", "ssim"),
+    "operators": ("GradientOperator", "LinearOperator", "RadonOperator"),
+    "ops": ("backproject", "backproject_adjoint", "radon", "radon_adjoint"),
+    "reconstruction": ("CGLSReconstructor", "FBPReconstructor", "SIRTReconstructor", "TVReconstructor"),
+    "solvers": ("cgls", "fbp", "sirt", "tv"),
+}
+_ROOM_OF = {name: room for room, names in _EXPORTS.items() for name in names}
+_ROOMS = (*_EXPORTS, "base", "exceptions")
+
+__all__ = ["__version__", *sorted(_ROOM_OF)]
+
+
+def __getattr__(name):
+    if name in _ROOM_OF:
+        value = getattr(importlib.import_module(f"tomolearn.{_ROOM_OF[name]}"), name)
+        globals()[name] = value  # the next look does not come here
+        return value
+    if name in _ROOMS:
+        return importlib.import_module(f"tomolearn.{name}")
+    raise AttributeError(f"module 'tomolearn' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__, *_ROOMS})

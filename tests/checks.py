@@ -1,0 +1,135 @@
+"""The laws of linear operators, and the registry of all operators that must obey them.
+
+`OPERATORS` lists one entry for every operator of csrc/ops.cpp (test_laws.py fails if one is missing). An entry draws
+random geometries, so that each law is tried on shapes, centres and angles that nobody thought of.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from reference import system_matrix
+
+from tomolearn.ops._register import operators
+
+RIGHT_ANGLES = np.deg2rad([0, 90, 180, 270, 45, 135, -45, 225, 30, 60])
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operator with its geometry fixed: a linear map between stacks of two shapes, and its exact transpose."""
+
+    forward: Callable
+    adjoint: Callable
+    domain: tuple[int, ...]  # of one slice
+    range: tuple[int, ...]
+    op: Callable  # the registered operator and its arguments after the first: for opcheck
+    arguments: tuple
+    matrix: Callable | None = None  # slow truth: dense matrix (range, domain)
+
+
+def draw_beam(rng, small=False):
+    """A random scan: half with exact right and half-right angles, with narrow, unit and wide bins, axes off the middle."""
+    size = 12 if small else 60
+    rows, columns, n_detectors = (int(v) for v in rng.integers(1, size, 3))
+    n_angles = int(rng.integers(1, 5 if small else 16))
+    angles = rng.permutation(RIGHT_ANGLES)[:n_angles] if rng.random() < 0.5 else rng.uniform(-7, 7, n_angles)
+    n_angles = len(angles)
+    center = (n_detectors - 1) / 2 + rng.uniform(-0.3, 0.3, n_angles if rng.random() < 0.3 else 1) * n_detectors
+    center = np.broadcast_to(center, (1, n_angles)).copy()
+    spacing = float(rng.choice([1.0, rng.uniform(0.2, 1), rng.uniform(1, 2.5), rng.uniform(2.5, 12)]))
+    return (rows, columns), n_detectors, angles, center, spacing
+
+
+def _radon_like(forward, adjoint, footprint, transposed):
+    def draw(rng, small=False):
+        shape, n_detectors, angles, center, spacing = draw_beam(rng, small)
+        geometry = torch.from_numpy(angles.copy()), torch.from_numpy(center), spacing
+        ops = operators()
+
+        def project(x):
+            return getattr(ops, forward)(x, *geometry, n_detectors)
+
+        def back(y):
+            return getattr(ops, adjoint)(y, *geometry, *shape)
+
+        def matrix():
+            return system_matrix(angles, n_detectors, shape, center[0], spacing, footprint)
+
+        data = (len(angles), n_detectors)
+        if transposed:
+            return Case(
+                back, project, data, shape, getattr(ops, adjoint), (*geometry, *shape), lambda: matrix().T
+            )
+        return Case(project, back, shape, data, getattr(ops, forward), (*geometry, n_detectors), matrix)
+
+    return draw
+
+
+# name of the operator in csrc/ops.cpp -> a function that draws a Case
+OPERATORS = {
+    "radon": _radon_like("radon", "radon_adjoint", "line", transposed=False),
+    "radon_adjoint": _radon_like("radon", "radon_adjoint", "line", transposed=True),
+    "backproject": _radon_like("backproject_adjoint", "backproject", "pixel", transposed=True),
+    "backproject_adjoint": _radon_like("backproject_adjoint", "backproject", "pixel", transposed=False),
+}
+NOT_LINEAR = {"simd_level"}
+
+
+def uniform(rng, shape, dtype=torch.float64):
+    return torch.from_numpy(rng.uniform(-1, 1, shape)).to(dtype)
+
+
+def dot_error(case, x, y):
+    """|<Ax, y> - <x, A'y>| / (||Ax|| ||y||), or over ||x|| ||A'y|| where that is larger; sums in float64."""
+    ax, aty = case.forward(x).double(), case.adjoint(y).double()
+    x, y = x.double(), y.double()
+    scale = max(float(ax.norm() * y.norm()), float(x.norm() * aty.norm()))
+    return abs(float((ax * y).sum() - (x * aty).sum())) / scale if scale else 0.0
+
+
+def check_linear(case, rng):
+    a, b = uniform(rng, (3, *case.domain)), uniform(rng, (3, *case.domain))
+    whole = case.forward(2 * a - 3 * b)
+    parts = 2 * case.forward(a) - 3 * case.forward(b)
+    torch.testing.assert_close(whole, parts, rtol=0, atol=1e-12 * max(1.0, float(parts.abs().max())))
+
+
+def check_slow_reference(case, rng, n_slices, dtype, tolerance):
+    x = uniform(rng, (n_slices, *case.domain), dtype)
+    truth = (x.double().numpy().reshape(n_slices, -1) @ case.matrix().T).reshape(n_slices, *case.range)
+    error = np.abs(case.forward(x).double().numpy() - truth).max(initial=0)
+    assert error <= tolerance * max(np.abs(truth).max(initial=0), 1e-3), (error, n_slices)
+
+
+def check_layouts(case, rng):
+    """Non-contiguous and expanded input gives what a contiguous copy gives; empty stacks give empty stacks."""
+    x = uniform(rng, (4, *case.domain), torch.float32)
+    strided = torch.stack([x, -x], -1)[..., 0]
+    torch.testing.assert_close(case.forward(strided), case.forward(x), rtol=0, atol=0)
+    torch.testing.assert_close(case.forward(x[:1].expand_as(x)), case.forward(x[:1].repeat(4, 1, 1)), rtol=0, atol=0)
+    assert case.forward(x[:0]).shape == (0, *case.range)
+
+
+def check_threads(case, rng, n_slices):
+    """One thread gives the bits that two and three give."""
+    x = uniform(rng, (n_slices, *case.domain), torch.float32)
+    torch.set_num_threads(1)
+    one = case.forward(x)
+    for threads in (2, 3):
+        torch.set_num_threads(threads)
+        assert torch.equal(case.forward(x), one), threads
+
+
+def check_gradients(case, rng):
+    """Gradients, gradients of gradients, and what torch.compile needs to know."""
+    x = uniform(rng, (2, *case.domain)).requires_grad_()
+    assert torch.autograd.gradcheck(case.forward, x)
+    assert torch.autograd.gradgradcheck(case.forward, x)
+    torch.library.opcheck(case.op, (uniform(rng, (2, *case.domain)).requires_grad_(), *case.arguments))
+
+
+def check_vmap(case, rng):
+    x = uniform(rng, (3, 2, *case.domain))
+    torch.testing.assert_close(torch.func.vmap(case.forward)(x), torch.stack([case.forward(v) for v in x]))

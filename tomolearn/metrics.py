@@ -1,0 +1,631 @@
+"""Reported numbers: how far an image or a segmentation is from its reference, and scorers for model selection.
+
+The reference comes first, ``(y_true, y_pred)``. Arithmetic is in float64 whatever comes in, one image at a time. No metric
+guesses a data range: `psnr` and `ssim` ask for it, as their values mean nothing without.
+"""
+
+import difflib
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from tomolearn._validation import as_tensor, check_choice, check_finite, check_integer, check_real, check_shape
+
+__all__ = ["dice", "iou", "mcc", "mse", "nrmse", "psnr", "scorer", "ssim"]
+
+_CHUNK = 2**18  # values: what is converted to float64 at a time
+_BAND = 32  # rows of an SSIM map computed at a time: its dozen of temporaries stay in the second-level cache
+_MAX_CLASSES = 1024
+
+
+def mse(y_true, y_pred, *, weights=None) -> float:
+    """Mean squared error over all pixels.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like or Tensor of one shape
+        Reference and result.
+    weights : array-like, default=None
+        Non-negative weight of each pixel, of a shape that broadcasts to that of ``y_true``: a mask of one image serves a
+        stack. Pixels of weight 0 are not looked at and may be NaN.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes differ, there are no pixels, values are not finite real numbers, or the weights are negative or all 0.
+
+    Examples
+    --------
+    >>> from tomolearn.metrics import mse
+    >>> mse([[0.0, 1.0]], [[0.0, 3.0]])
+    2.0
+    """
+    true, pred, weights = _pair(y_true, y_pred, weights)
+    return _mean_of_squares(true, pred, weights)
+
+
+def nrmse(y_true, y_pred, *, normalization: str = "euclidean", weights=None) -> float:
+    """Root mean squared error over all pixels, divided by the size of the reference.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like or Tensor of one shape
+        Reference and result.
+    normalization : {"euclidean", "min-max", "mean"}, default="euclidean"
+        What to divide by, as in scikit-image: the root mean square of ``y_true``, its maximum minus its minimum, or its
+        mean.
+    weights : array-like, default=None
+        As for `mse`; they count in the divisor too.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `mse`, and if the divisor would not be positive.
+
+    Examples
+    --------
+    >>> from tomolearn.metrics import nrmse
+    >>> nrmse([[3.0, 4.0]], [[3.0, 3.5]])
+    0.1
+    """
+    check_choice(normalization, "normalization", ("euclidean", "min-max", "mean"))
+    true, pred, weights = _pair(y_true, y_pred, weights)
+    if normalization == "euclidean":
+        size = math.sqrt(_mean_of_squares(true, np.broadcast_to(true.dtype.type(0), true.shape), weights))
+    elif normalization == "min-max":
+        size = _range_of(true, weights)
+    else:
+        size = float(np.average(true, weights=weights) if weights is not None else true.mean(dtype=np.float64))
+    if size <= 0:
+        raise ValueError(
+            f"normalization={normalization!r} needs a y_true for which it is positive; got {size:g}. Use another one, or mse."
+        )
+    return math.sqrt(_mean_of_squares(true, pred, weights)) / size
+
+
+def psnr(y_true, y_pred, *, data_range, pooled: bool = False, weights=None) -> float:
+    """Peak signal-to-noise ratio, ``10 log10(data_range**2 / mse)``, in decibels; of a stack, the mean over its images.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like or Tensor of shape (H, W) or (..., H, W)
+        Reference and result.
+    data_range : float or "reference"
+        Distance between the least and the greatest value that a pixel can take; ``"reference"``: maximum minus minimum
+        of each reference image, the rule of the LoDoPaB-CT and DIVal tables.
+    pooled : bool, default=False
+        If True, one PSNR from the mean squared error of all pixels, as scikit-image does for any array; ``"reference"``
+        is then the range of all of ``y_true``. The usual choice for one volume; tables of many images report the mean.
+    weights : array-like, default=None
+        As for `mse`; ``"reference"`` looks only at pixels of weight above 0.
+
+    Returns
+    -------
+    float
+        Infinite if an image equals its reference.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `mse`; if ``data_range`` is not a positive number or "reference", or a reference image is constant then.
+
+    References
+    ----------
+    J. Leuschner et al., "LoDoPaB-CT, a benchmark dataset for low-dose computed tomography reconstruction", Scientific
+    Data 8 (2021) 109, DOI 10.1038/s41597-021-00893-z.
+
+    Examples
+    --------
+    >>> from tomolearn.metrics import psnr
+    >>> psnr([[0.0, 1.0]], [[0.1, 1.1]], data_range=1.0)
+    20.0
+    """
+    true, pred, weights = _pair(y_true, y_pred, weights)
+    true, pred, weights = _as_images(true, pred, weights)
+    if pooled:
+        true, pred = true.reshape(1, -1), pred.reshape(1, -1)
+        weights = None if weights is None else weights.reshape(1, -1)
+
+    def of_image(i):
+        w = None if weights is None else weights[i]
+        error = _mean_of_squares(true[i], pred[i], w)
+        peak = _data_range(data_range, true[i], w, i)
+        return math.inf if error == 0 else 20 * math.log10(peak) - 10 * math.log10(error)
+
+    return _mean_over_images(of_image, len(true))
+
+
+def ssim(
+    y_true,
+    y_pred,
+    *,
+    data_range,
+    win_size: int | None = None,
+    gaussian_weights: bool = False,
+    use_sample_covariance: bool = True,
+    weights=None,
+) -> float:
+    """Structural similarity [1]_ of an image; of a stack or volume, the mean over its 2-D images.
+
+    Each image counts as ``skimage.metrics.structural_similarity`` of that image with the same options, in float64.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like or Tensor of shape (H, W) or (..., H, W)
+        Reference and result.
+    data_range : float or "reference"
+        As for `psnr`.
+    win_size : int, default=None
+        Side of the sliding window, odd, at least 3; None: 7. Not for Gaussian windows, which are 11 wide.
+    gaussian_weights : bool, default=False
+        If True, the window is a Gaussian with a standard deviation of 1.5 pixels; with ``use_sample_covariance=False``
+        this is the setting of [1]_.
+    use_sample_covariance : bool, default=True
+        Whether covariances are divided by the number of pixels of the window minus one.
+    weights : array-like, default=None
+        Non-negative weight of each window by its central pixel, of a shape that broadcasts to that of ``y_true``.
+        Windows reach over pixels of weight 0, so these must be finite too.
+
+    Returns
+    -------
+    float
+        At most 1, which means equal. Pixels nearer to the rim than half a window are no centres.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `psnr`, and if the window is even or larger than the image.
+
+    References
+    ----------
+    .. [1] Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment: from error visibility to
+       structural similarity", IEEE Trans. Image Process. 13 (2004) 600, DOI 10.1109/TIP.2003.819861
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tomolearn.metrics import ssim
+    >>> image = np.eye(16)
+    >>> ssim(image, image, data_range=1.0)
+    1.0
+    """
+    if gaussian_weights and win_size is not None:
+        raise ValueError(
+            f"win_size must be None with gaussian_weights=True, whose window is 11 wide; got {win_size!r}."
+        )
+    if gaussian_weights:
+        window = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    else:
+        win_size = 7 if win_size is None else check_integer(win_size, "win_size", low=3)
+        if win_size % 2 == 0:
+            raise ValueError(f"win_size must be odd, so that windows have a centre; got {win_size}.")
+        window = np.ones(win_size)
+    true, pred, _ = _pair(y_true, y_pred, None)
+    weights = None if weights is None else _check_weights(weights, true.shape)
+    true, pred, weights = _as_images(true, pred, weights)
+    if min(true.shape[1:]) < window.size:
+        raise ValueError(
+            f"win_size must not be larger than the images of {true.shape[1]} x {true.shape[2]}; got {window.size}. "
+            "Give a smaller odd win_size, or larger images."
+        )
+    n_pixels = window.size**2
+    bias = n_pixels / (n_pixels - 1) if use_sample_covariance else 1.0
+
+    def of_image(i):
+        w = None if weights is None else weights[i]
+        return _ssim_of_image(true[i], pred[i], _data_range(data_range, true[i], None, i), window, bias, w)
+
+    return _mean_over_images(of_image, len(true))
+
+
+def _ssim_of_image(true, pred, data_range, window, bias, weights) -> float:
+    size = window.size
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    n_rows, n_columns = true.shape[0] - size + 1, true.shape[1] - size + 1
+    total = 0.0
+    if weights is not None:
+        weights = weights[size // 2 :][:n_rows, size // 2 : size // 2 + n_columns]
+        norm = float(weights.sum(dtype=np.float64))
+        if norm == 0:
+            raise ValueError(
+                "weights must leave a pixel of each image that is half a window away from the rim; got none."
+            )
+    for start in range(0, n_rows, _BAND):
+        rows = slice(start, start + _BAND + size - 1)
+        planes = np.empty((4, *true[rows].shape))
+        planes[0], planes[1] = true[rows], pred[rows]
+        np.multiply(planes[0], planes[1], out=planes[2])
+        planes[3] = planes[0] ** 2 + planes[1] ** 2  # only the sum of both variances is asked for
+        mean_true, mean_pred, product, squares = _window_means(_window_means(planes, window, 1), window, 2)
+        means = mean_true * mean_pred
+        squared_means = mean_true**2 + mean_pred**2
+        similarity = (2 * means + c1) * (2 * bias * (product - means) + c2)
+        similarity /= (squared_means + c1) * (bias * (squares - squared_means) + c2)
+        total += float(similarity.sum() if weights is None else (similarity * weights[start : start + _BAND]).sum())
+    return total / (n_rows * n_columns if weights is None else norm)
+
+
+def _window_means(planes: np.ndarray, window: np.ndarray, axis: int) -> np.ndarray:
+    """Weighted means over all whole windows along ``axis`` (1 or 2); ``window`` is symmetric, not normalised."""
+    half, n = window.size // 2, planes.shape[axis] - window.size + 1
+    views = [planes[:, i : i + n] if axis == 1 else planes[:, :, i : i + n] for i in range(window.size)]
+    if (window == 1).all():
+        total = views[0] + views[1]
+        for view in views[2:]:
+            total += view
+    else:
+        total = views[half] * window[half]
+        for i in range(half):
+            both = views[i] + views[-1 - i]
+            both *= window[i]
+            total += both
+    total /= window.sum()
+    return total
+
+
+def dice(y_true, y_pred, *, average: str | None = "macro", labels=None):
+    """Dice coefficient, ``2 TP / (2 TP + FP + FN)`` of each class, counted over all pixels of all images.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like or Tensor of one shape
+        Whole-number or boolean labels.
+    average : {"macro", None}, default="macro"
+        The mean over the classes, or an array of the values of each.
+    labels : array-like of int, default=None
+        The classes to look at, in this order; None: those present in ``y_true`` or ``y_pred``, ascending. A class that
+        is in neither has no coefficient: it is skipped in the mean, and NaN in the array.
+
+    Returns
+    -------
+    float, or ndarray of shape (n_classes,) with ``average=None``
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes differ, there are no pixels, labels are not whole numbers or more than 1024 different ones, or no class
+        of ``labels`` is present.
+
+    Examples
+    --------
+    >>> from tomolearn.metrics import dice
+    >>> dice([[0, 0, 1, 1]], [[0, 1, 1, 1]], average=None).round(3).tolist()
+    [0.667, 0.8]
+    """
+    return _overlap(y_true, y_pred, average, labels, lambda both, either: 2 * both / (both + either))
+
+
+def iou(y_true, y_pred, *, average: str | None = "macro", labels=None):
+    """Intersection over union (Jaccard index), ``TP / (TP + FP + FN)`` of each class, over all pixels of all images.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like or Tensor of one shape
+        Whole-number or boolean labels.
+    average : {"macro", None}, default="macro"
+        The mean over the classes, or an array of the values of each.
+    labels : array-like of int, default=None
+        As for `dice`.
+
+    Returns
+    -------
+    float, or ndarray of shape (n_classes,) with ``average=None``
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dice`.
+
+    Examples
+    --------
+    >>> from tomolearn.metrics import iou
+    >>> iou([[0, 0, 1, 1]], [[0, 1, 1, 1]], average=None).round(3).tolist()
+    [0.5, 0.667]
+    """
+    return _overlap(y_true, y_pred, average, labels, lambda both, either: both / either)
+
+
+def mcc(y_true, y_pred) -> float:
+    """Matthews correlation coefficient of two or more classes [1]_, as ``sklearn.metrics.matthews_corrcoef``.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like or Tensor of one shape
+        Whole-number or boolean labels.
+
+    Returns
+    -------
+    float
+        1 for equal labels, about 0 for independent ones; 0 if either holds a single class.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes differ, there are no pixels, or labels are not whole numbers or more than 1024 different ones.
+
+    References
+    ----------
+    .. [1] J. Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient", Comput. Biol.
+       Chem. 28 (2004) 367, DOI 10.1016/j.compbiolchem.2004.09.006
+
+    Examples
+    --------
+    >>> from tomolearn.metrics import mcc
+    >>> mcc([[0, 1], [2, 1]], [[0, 1], [2, 1]])
+    1.0
+    """
+    _, counts = _confusion(y_true, y_pred)
+    counts = counts.astype(np.float64) / counts.sum()  # shares: products of pixel counts would pass the range of int64
+    true, pred = counts.sum(axis=1), counts.sum(axis=0)
+    spread = (1 - true @ true) * (1 - pred @ pred)
+    return float((np.trace(counts) - true @ pred) / math.sqrt(spread)) if spread > 0 else 0.0
+
+
+_SCORED = {  # name: metric, sign, options it takes
+    "psnr": (psnr, 1, ("data_range", "pooled")),
+    "ssim": (ssim, 1, ("data_range", "win_size", "gaussian_weights", "use_sample_covariance")),
+    "neg_mse": (mse, -1, ()),
+    "neg_nrmse": (nrmse, -1, ("normalization",)),
+    "dice": (dice, 1, ()),
+    "iou": (iou, 1, ()),
+    "mcc": (mcc, 1, ()),
+}
+
+
+def scorer(
+    metric: str,
+    *,
+    data_range=None,
+    pooled: bool | None = None,
+    win_size: int | None = None,
+    gaussian_weights: bool | None = None,
+    use_sample_covariance: bool | None = None,
+    normalization: str | None = None,
+    image_shape: tuple[int, int] | None = None,
+):
+    """A scorer for ``scoring=`` of scikit-learn: called with (estimator, X, y), it rates ``estimator.predict(X)``.
+
+    Parameters
+    ----------
+    metric : {"psnr", "ssim", "neg_mse", "neg_nrmse", "dice", "iou", "mcc"}
+        Greater is better: the errors are negated.
+    data_range : float or "reference", default=None
+        Needed for "psnr" and "ssim".
+    pooled, win_size, gaussian_weights, use_sample_covariance, normalization : default=None
+        Options of the metric; None: its default. An option of another metric is an error.
+    image_shape : tuple of two int, default=None
+        Rows and columns of the images, needed for "psnr" and "ssim" where y is flat, (n, H * W).
+
+    Returns
+    -------
+    callable
+        Made by `sklearn.metrics.make_scorer`; it pickles.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the metric is unknown, ``data_range`` is missing, or an option does not belong to the metric.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyRegressor
+    >>> from tomolearn.metrics import scorer
+    >>> X, y = np.zeros((4, 2)), np.tile([0.0, 1.0, 0.0, 1.0], (4, 1))
+    >>> model = DummyRegressor().fit(X, y + 0.1)
+    >>> round(scorer("psnr", data_range=1.0, image_shape=(2, 2))(model, X, y), 6)
+    20.0
+    """
+    from sklearn.metrics import make_scorer
+
+    if metric not in _SCORED:
+        close = difflib.get_close_matches(str(metric), _SCORED, n=1, cutoff=0.4)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"metric must be one of {', '.join(map(repr, _SCORED))}; got {metric!r}.{hint}")
+    _, sign, allowed = _SCORED[metric]
+    options = {
+        "data_range": data_range,
+        "pooled": pooled,
+        "win_size": win_size,
+        "gaussian_weights": gaussian_weights,
+        "use_sample_covariance": use_sample_covariance,
+        "normalization": normalization,
+    }
+    options = {name: value for name, value in options.items() if value is not None}
+    for name in options:
+        if name not in allowed:
+            takes = f"takes {', '.join(allowed)}" if allowed else "takes no options"
+            raise ValueError(f"{name} is no option of {metric!r}, which {takes}.")
+    if "data_range" in allowed:
+        if data_range is None:
+            raise ValueError(f"{metric!r} needs data_range: the distance of black and white, or 'reference'.")
+        _check_data_range(data_range)
+    if image_shape is not None:
+        image_shape = check_shape(image_shape, "image_shape", 2)
+    return make_scorer(
+        _score,
+        greater_is_better=sign > 0,
+        response_method="predict",
+        metric=metric,
+        options=options,
+        image_shape=image_shape,
+    )
+
+
+def _score(y_true, y_pred, *, metric: str, options: dict, image_shape: tuple[int, int] | None) -> float:
+    function, _, allowed = _SCORED[metric]
+    if "data_range" in allowed:  # a metric of images
+        y_true, y_pred = (_unflatten(y, image_shape) for y in (y_true, y_pred))
+    return function(y_true, y_pred, **options)
+
+
+def _unflatten(y, image_shape):
+    shape = np.shape(y)
+    if len(shape) != 2:
+        return y
+    if image_shape is None or shape[1] != math.prod(image_shape):
+        raise ValueError(
+            f"image_shape must hold the rows and columns of y where it is flat; got {image_shape!r} for y of shape {shape}."
+        )
+    return np.reshape(y, (-1, *image_shape))
+
+
+# ------------------------------------------------------------------------------------------------------ what all share
+
+
+def _pair(y_true, y_pred, weights):
+    """Both as arrays of one shape, float32 or float64, finite where the weights are not 0; and the weights."""
+    true, pred = as_tensor(y_true, "y_true")[0], as_tensor(y_pred, "y_pred")[0]
+    if true.shape != pred.shape:
+        raise ValueError(f"y_true and y_pred must have one shape; got {tuple(true.shape)} and {tuple(pred.shape)}.")
+    if true.numel() == 0:
+        raise ValueError(f"y_true and y_pred must not be empty; got shape {tuple(true.shape)}.")
+    if weights is not None:
+        weights = _check_weights(weights, tuple(true.shape))
+        unseen = torch.from_numpy(weights == 0)
+        true, pred = (y.detach().cpu().masked_fill(unseen, 0) for y in (true, pred))
+    remedy = "Mask these pixels with weights=0 where the metric takes weights, or repair them."
+    check_finite(true, "y_true", remedy)
+    check_finite(pred, "y_pred", remedy)
+    return true.detach().cpu().numpy(), pred.detach().cpu().numpy(), weights
+
+
+def _check_weights(weights, shape: tuple[int, ...]) -> np.ndarray:
+    given = as_tensor(weights, "weights")[0].detach().cpu()
+    check_finite(given, "weights", "Give each pixel a finite weight.")
+    if bool((given < 0).any()):
+        raise ValueError(f"weights must not be negative; got {given.min():g}.")
+    try:
+        weights = np.broadcast_to(given.numpy(), shape)
+    except ValueError:
+        raise ValueError(f"weights must broadcast to the shape {shape} of y_true; got {tuple(given.shape)}.") from None
+    if not weights.any():
+        raise ValueError("weights must not all be 0: no pixel would count.")
+    return np.ascontiguousarray(weights)
+
+
+def _as_images(true, pred, weights):
+    if true.ndim < 2:
+        raise ValueError(f"y_true and y_pred must be images, (H, W) or (..., H, W); got shape {true.shape}.")
+    return tuple(None if a is None else a.reshape(-1, *a.shape[-2:]) for a in (true, pred, weights))
+
+
+def _mean_of_squares(true, pred, weights) -> float:
+    true, pred = true.reshape(-1), pred.reshape(-1)
+    weights = None if weights is None else weights.reshape(-1)
+    total = norm = 0.0
+    for start in range(0, true.size, _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        error = true[chunk].astype(np.float64) - pred[chunk]
+        if weights is None:
+            total += float(error @ error)
+        else:
+            weight = weights[chunk].astype(np.float64)
+            total += float((weight * error) @ error)
+            norm += float(weight.sum())
+    if weights is None:
+        return total / true.size
+    if norm == 0:
+        raise ValueError("weights must leave a pixel of each image; they are 0 all over one of them.")
+    return total / norm
+
+
+def _range_of(true, weights) -> float:
+    seen = true if weights is None else true[weights > 0]
+    return float(seen.max()) - float(seen.min())
+
+
+def _check_data_range(data_range) -> None:
+    if isinstance(data_range, str) and data_range == "reference":
+        return
+    if isinstance(data_range, str) or data_range is None:
+        raise ValueError(f"data_range must be a positive number or 'reference'; got {data_range!r}.")
+    if math.isinf(check_real(data_range, "data_range", low=0, open_low=True)):
+        raise ValueError("data_range must be finite; got inf.")
+
+
+def _data_range(data_range, true, weights, i: int) -> float:
+    """The data range for image number ``i``."""
+    _check_data_range(data_range)
+    if data_range != "reference":
+        return float(data_range)
+    found = _range_of(true, weights)
+    if found == 0:
+        raise ValueError(
+            f"data_range='reference' needs references that vary; image {i} of y_true is constant. Give a number."
+        )
+    return found
+
+
+def _mean_over_images(of_image, n_images: int) -> float:
+    """Mean of ``of_image(i)``; NumPy lets go of the interpreter lock, so images share torch's number of threads."""
+    n_threads = min(torch.get_num_threads(), n_images)
+    if n_threads == 1:
+        return sum(map(of_image, range(n_images))) / n_images
+    with ThreadPoolExecutor(n_threads) as pool:
+        return sum(pool.map(of_image, range(n_images))) / n_images
+
+
+def _overlap(y_true, y_pred, average, labels, coefficient):
+    if average not in ("macro", None):
+        raise ValueError(f"average must be 'macro' or None; got {average!r}.")
+    classes, counts = _confusion(y_true, y_pred)
+    both = np.diag(counts).astype(np.float64)
+    either = counts.sum(axis=0) + counts.sum(axis=1) - both
+    values = coefficient(both, either)
+    if labels is not None:
+        known = dict(zip(classes.tolist(), values, strict=True))
+        values = np.array([known.get(label, np.nan) for label in _label_array(labels, "labels").reshape(-1).tolist()])
+    if average is None:
+        return values
+    if np.isnan(values).all():
+        raise ValueError(f"labels must name a class that is present ({classes.tolist()}); got {labels!r}.")
+    return float(np.nanmean(values))
+
+
+def _confusion(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
+    """The classes present in either, ascending, and how often class i came out as class j."""
+    true, pred = _label_array(y_true, "y_true"), _label_array(y_pred, "y_pred")
+    if true.shape != pred.shape:
+        raise ValueError(f"y_true and y_pred must have one shape; got {true.shape} and {pred.shape}.")
+    if true.size == 0:
+        raise ValueError(f"y_true and y_pred must not be empty; got shape {true.shape}.")
+    true, pred = true.reshape(-1), pred.reshape(-1)
+    low, high = min(int(true.min()), int(pred.min())), max(int(true.max()), int(pred.max()))
+    # Labels from a narrow range are counted as they are, which needs no sorting.
+    classes = np.arange(low, high + 1) if high - low < _MAX_CLASSES else np.union1d(true, pred)
+    if classes.size > _MAX_CLASSES:
+        raise ValueError(
+            f"y_true and y_pred must hold labels, at most {_MAX_CLASSES} different ones; got {classes.size}. "
+            "Are they images rather than labels?"
+        )
+    n = classes.size
+    counts = np.zeros(n * n, dtype=np.int64)
+    for start in range(0, true.size, _CHUNK):
+        i, j = (y[start : start + _CHUNK].astype(np.int64) for y in (true, pred))
+        i, j = (i - low, j - low) if n == high - low + 1 else (np.searchsorted(classes, i), np.searchsorted(classes, j))
+        counts += np.bincount(i * n + j, minlength=n * n)
+    counts = counts.reshape(n, n)
+    present = counts.any(axis=0) | counts.any(axis=1)
+    return classes[present], counts[np.ix_(present, present)]
+
+
+def _label_array(labels, name: str) -> np.ndarray:
+    array = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold whole-number labels; got dtype {array.dtype}.")
+    if array.dtype.kind != "f":
+        return array
+    if not (np.isfinite(array).all() and (array == np.trunc(array)).all()):
+        raise ValueError(f"{name} must hold whole-number labels; got fractions, NaN or infinity.")
+    return array.astype(np.int64)
