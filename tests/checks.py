@@ -59,9 +59,7 @@ def _radon_like(forward, adjoint, footprint, transposed):
 
         data = (len(angles), n_detectors)
         if transposed:
-            return Case(
-                back, project, data, shape, getattr(ops, adjoint), (*geometry, *shape), lambda: matrix().T
-            )
+            return Case(back, project, data, shape, getattr(ops, adjoint), (*geometry, *shape), lambda: matrix().T)
         return Case(project, back, shape, data, getattr(ops, forward), (*geometry, n_detectors), matrix)
 
     return draw

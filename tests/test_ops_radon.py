@@ -90,16 +90,16 @@ def test_skimage_is_mapped_by_the_documented_convention(rng):
 
 
 def test_algotom_shares_the_convention():
-    """algotom reconstructs our projections, with our angles and centre, to the image as it is: not turned, not flipped."""
+    """algotom reconstructs our projections, with our angles, to the image as it is: not turned, not flipped."""
     require("algotom")
     from algotom.rec.reconstruction import fbp_reconstruction
 
     y, x = np.mgrid[-32:33, -32:33]
     image = np.exp(-((x - 6) ** 2 / 60 + (y - 9) ** 2 / 120))
     angles = default_angles(180)
-    sinogram = radon(image, angles, n_detectors=75, center=35.0).astype(np.float32)
+    sinogram = radon(image, angles).astype(np.float32)
     options = {"ratio": None, "filter_name": None, "apply_log": False, "gpu": False, "ncore": 1}
-    theirs = fbp_reconstruction(sinogram, 35.0, angles=angles, **options)[3:68, 3:68]
+    theirs = fbp_reconstruction(sinogram, 32.0, angles=angles, **options)
     assert np.abs(theirs - image)[np.hypot(x, y) < 28].max() < 0.01
 
 
@@ -140,8 +140,12 @@ def test_every_kind_of_input_gives_the_right_answer(op, convert):
     assert isinstance(result, torch.Tensor) == isinstance(given, torch.Tensor)
     if isinstance(given, np.ndarray):
         floating = given.dtype.kind == "f"
-        assert result.dtype == (given.dtype.newbyteorder("=") if floating else np.float64 if given.dtype.itemsize > 4 else np.float32)
-    np.testing.assert_allclose(np.asarray(result, float), expected, rtol=2e-3 if getattr(given, "dtype", None) == torch.float16 else 1e-5)
+        assert result.dtype == (
+            given.dtype.newbyteorder("=") if floating else np.float64 if given.dtype.itemsize > 4 else np.float32
+        )
+    np.testing.assert_allclose(
+        np.asarray(result, float), expected, rtol=2e-3 if getattr(given, "dtype", None) == torch.float16 else 1e-5
+    )
 
 
 def test_nan_is_not_swallowed():
@@ -168,18 +172,58 @@ IMAGE, ANGLES = np.ones((4, 4)), [0.0, 1.0]
         (lambda: radon(IMAGE, np.arange(180)), GeometryError, "look like degrees; pass angle_unit='deg' if they are"),
         (lambda: radon(IMAGE, np.arange(0, 360, 10)), GeometryError, "look like degrees"),
         (lambda: radon(IMAGE, np.arange(90)), GeometryError, "look like degrees"),
-        (lambda: radon(IMAGE, ANGLES, angle_unit="grad"), GeometryError, "angle_unit must be 'rad', 'deg' or None; got 'grad'"),
-        (lambda: radon(IMAGE, ANGLES, n_detectors=0), ValueError, "n_detectors must be an integer from 1 to 16777215; got 0"),
+        (
+            lambda: radon(IMAGE, ANGLES, angle_unit="grad"),
+            GeometryError,
+            "angle_unit must be 'rad', 'deg' or None; got 'grad'",
+        ),
+        (
+            lambda: radon(IMAGE, ANGLES, n_detectors=0),
+            ValueError,
+            "n_detectors must be an integer from 1 to 16777215; got 0",
+        ),
         (lambda: radon(IMAGE, ANGLES, n_detectors=2.5), TypeError, "n_detectors must be an integer from 1 .*; got 2.5"),
-        (lambda: radon(IMAGE, ANGLES, detector_spacing=0), ValueError, r"detector_spacing must be a number in \[0.01, 100\]; got 0"),
+        (
+            lambda: radon(IMAGE, ANGLES, detector_spacing=0),
+            ValueError,
+            r"detector_spacing must be a number in \[0.01, 100\]; got 0",
+        ),
         (lambda: radon(IMAGE, ANGLES, detector_spacing=np.nan), ValueError, "detector_spacing must be a number"),
-        (lambda: radon(IMAGE, ANGLES, center=np.inf), GeometryError, "center must be finite and near the detector, which spans 0 to 3"),
-        (lambda: radon(IMAGE, ANGLES, center=[1, 2, 3]), GeometryError, r"center must be a number, \(2,\) numbers .* got shape \(3,\)"),
-        (lambda: radon(IMAGE, ANGLES, center=[[1], [2]]), GeometryError, "center must be one per slice; got 2 for 1 slices"),
-        (lambda: radon(IMAGE, ANGLES, center="vo"), GeometryError, "center must be a number or an array of numbers; got 'vo'"),
-        (lambda: backproject(IMAGE, ANGLES), GeometryError, r"angles must be one per projection; got 2 angles .* \(4, 4\)"),
-        (lambda: radon_adjoint(IMAGE[:2], ANGLES, image_shape=4), ValueError, "image_shape must be 2 positive integers; got 4"),
-        (lambda: radon_adjoint(IMAGE[:2], ANGLES, image_shape=(4, 0)), ValueError, r"image_shape\[1\] must be an integer >= 1; got 0"),
+        (
+            lambda: radon(IMAGE, ANGLES, center=np.inf),
+            GeometryError,
+            "center must be finite and near the detector, which spans 0 to 3",
+        ),
+        (
+            lambda: radon(IMAGE, ANGLES, center=[1, 2, 3]),
+            GeometryError,
+            r"center must be a number, \(2,\) numbers .* got shape \(3,\)",
+        ),
+        (
+            lambda: radon(IMAGE, ANGLES, center=[[1], [2]]),
+            GeometryError,
+            "center must be one per slice; got 2 for 1 slices",
+        ),
+        (
+            lambda: radon(IMAGE, ANGLES, center="vo"),
+            GeometryError,
+            "center must be a number or an array of numbers; got 'vo'",
+        ),
+        (
+            lambda: backproject(IMAGE, ANGLES),
+            GeometryError,
+            r"angles must be one per projection; got 2 angles .* \(4, 4\)",
+        ),
+        (
+            lambda: radon_adjoint(IMAGE[:2], ANGLES, image_shape=4),
+            ValueError,
+            "image_shape must be 2 positive integers; got 4",
+        ),
+        (
+            lambda: radon_adjoint(IMAGE[:2], ANGLES, image_shape=(4, 0)),
+            ValueError,
+            r"image_shape\[1\] must be an integer >= 1; got 0",
+        ),
     ],
 )
 def test_bad_input_is_refused_by_name(call, error, match):

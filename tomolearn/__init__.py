@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 # What `from tomolearn import ...` gives, by the room that holds it; rooms are imported at first use (PEP 562).
 _EXPORTS = {
     "geometry": ("ParallelBeam",),
-    "metrics": ("dice", "iou", "mcc", "mse", "nrmse", "psnr", "ssim"),
+    "metrics": ("dice", "iou", "mcc", "mse", "nrmse", "psnr", "scorer", "ssim"),
     "operators": ("GradientOperator", "LinearOperator", "RadonOperator"),
     "ops": ("backproject", "backproject_adjoint", "radon", "radon_adjoint"),
     "reconstruction": ("CGLSReconstructor", "FBPReconstructor", "SIRTReconstructor", "TVReconstructor"),
@@ -21,11 +21,11 @@ __all__ = ["__version__", *sorted(_ROOM_OF)]
 
 def __getattr__(name):
     if name in _ROOM_OF:
-        value = getattr(importlib.import_module(f"tomolearn.{_ROOM_OF[name]}"), name)
+        value = getattr(importlib.import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
         globals()[name] = value  # the next look does not come here
         return value
     if name in _ROOMS:
-        return importlib.import_module(f"tomolearn.{name}")
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module 'tomolearn' has no attribute {name!r}")
 
 

@@ -23,18 +23,18 @@ BLOCK = 32  # slices reconstructed at a time: one pack of the operators, and lit
 _REGISTRY = {}
 
 
-def register(cls):
+def register(estimator):
     """Enter a public estimator into the registry: a class decorator.
 
     Parameters
     ----------
-    cls : type
-        The estimator class; its name is the key.
+    estimator : type
+        The class; its name is the key.
 
     Returns
     -------
     type
-        ``cls`` itself.
+        ``estimator`` itself.
 
     Raises
     ------
@@ -48,12 +48,12 @@ def register(cls):
     >>> registry()["FBPReconstructor"] is FBPReconstructor
     True
     """
-    known = _REGISTRY.setdefault(cls.__name__, cls)
+    known = _REGISTRY.setdefault(estimator.__name__, estimator)
     # A reloaded module enters anew; the same name from elsewhere would make a model file mean two things.
-    if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise ValueError(f"the name {cls.__name__} is taken by {known.__module__}.{known.__qualname__}; choose another.")
-    _REGISTRY[cls.__name__] = cls
-    return cls
+    if (known.__module__, known.__qualname__) != (estimator.__module__, estimator.__qualname__):
+        raise ValueError(f"{estimator.__name__} is the name of {known.__module__}.{known.__qualname__}; choose another.")
+    _REGISTRY[estimator.__name__] = estimator
+    return estimator
 
 
 def registry() -> dict[str, type]:
@@ -138,6 +138,13 @@ class Reconstructor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     A subclass has the parameters ``angles``, ``angle_unit``, ``center``, ``detector_spacing``, ``image_shape``,
     ``sinogram_shape`` and ``verbose``. Its ``fit`` calls `_fit_geometry`, and it defines `_reconstruct`.
+
+    Examples
+    --------
+    >>> from tomolearn.base import Reconstructor, registry
+    >>> import tomolearn.reconstruction
+    >>> issubclass(registry()["FBPReconstructor"], Reconstructor)
+    True
     """
 
     def __sklearn_tags__(self):
@@ -174,14 +181,8 @@ class Reconstructor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         X = self._check_sinograms(X)
         self._check_n_slices(len(X))
         dtype = X.dtype.newbyteorder("=") if X.dtype.kind == "f" else np.dtype(np.float32)
-        shape = (len(X), *self.image_shape_)
-        block_size = min(len(X), BLOCK) * (np.prod(self.image_shape_, dtype=float) + np.prod(self.sinogram_shape_))
-        check_memory(
-            (np.prod(shape, dtype=float) + block_size) * dtype.itemsize,
-            f"{len(X)} images of {self.image_shape_[0]} x {self.image_shape_[1]} pixels",
-            f"Lower image_shape={self.image_shape_}, give sinogram_shape if X is flat, or predict fewer slices at a time.",
-        )
-        images = np.empty(shape, dtype)
+        self._check_budget(len(X), dtype.itemsize)
+        images = np.empty((len(X), *self.image_shape_), dtype)
         A = RadonOperator(self.geometry_)
         steps = self._n_steps()
         starts = range(0, len(X), BLOCK)
@@ -242,6 +243,15 @@ class Reconstructor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     @property
     def _n_features_out(self):
         return self.image_shape_[0] * self.image_shape_[1]
+
+    def _check_budget(self, n, itemsize):
+        """Are there bytes for ``n`` images and for what one block takes at the very least?"""
+        pixels = float(self._n_features_out)
+        check_memory(
+            (n * pixels + min(n, BLOCK) * (pixels + self.n_features_in_)) * itemsize,
+            f"{n} images of {self.image_shape_[0]} x {self.image_shape_[1]} pixels",
+            f"Lower image_shape={self.image_shape_}, give sinogram_shape if X is flat, or take fewer slices at once.",
+        )
 
     def _n_steps(self):
         """How often ``_reconstruct`` reports progress."""
@@ -339,10 +349,12 @@ class Reconstructor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if self.angles is None and self.angle_unit not in (None, "rad", "deg"):
             raise GeometryError(f"angle_unit must be 'rad', 'deg' or None; got {self.angle_unit!r}.")
         if len(angles) != n_angles:
-            hint = "" if X.ndim == 3 or self.sinogram_shape is not None else (
-                f" A row of flat X is a sinogram of one angle: give sinogram_shape=({len(angles)}, n_detectors), or "
-                "X[None] for a single sinogram."
-            )
+            hint = ""
+            if X.ndim == 2 and self.sinogram_shape is None:
+                hint = (
+                    " A row of flat X is a sinogram of one angle: give "
+                    f"sinogram_shape=({len(angles)}, n_detectors), or X[None] for a single sinogram."
+                )
             raise GeometryError(
                 f"angles must be one per projection; got {len(angles)} for sinograms of shape {self.sinogram_shape_} "
                 f"(n_angles, n_detectors).{hint}"

@@ -233,8 +233,10 @@ class GradientOperator(LinearOperator):
 def _apply(function, x, shape, name):
     tensor, restore = as_tensor(x, f"the argument of {name}", ndim=(len(shape), len(shape) + 1))
     if tuple(tensor.shape[-len(shape) :]) != tuple(shape):
-        raise ValueError(f"the argument of {name} must have shape {shape} or (n, {', '.join(map(str, shape))}); "
-                         f"got {tuple(tensor.shape)}.")
+        raise ValueError(
+            f"the argument of {name} must have shape {shape} or (n, {', '.join(map(str, shape))}); "
+            f"got {tuple(tensor.shape)}."
+        )
     if tensor.ndim == len(shape):
         return restore(function(tensor[None])[0])
     return restore(function(tensor))

@@ -7,7 +7,7 @@ from tomolearn.base import Reconstructor, register
 from tomolearn.ops.filters import padded_length, ramp_filter
 from tomolearn.solvers import fbp
 
-__all__ = ["ClassicalReconstructor", "FBPReconstructor"]
+__all__ = ["FBPReconstructor"]
 
 
 class ClassicalReconstructor(Reconstructor, BaseEstimator):

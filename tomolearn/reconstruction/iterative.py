@@ -39,6 +39,7 @@ class IterativeReconstructor(ClassicalReconstructor):
         geometry = self.geometry_
         if np.ndim(self.center_):
             geometry = replace(geometry, center=self.center_[chosen, None], angle_unit="rad")
+        self._check_budget(len(chosen), X.dtype.itemsize)
         count = 0
 
         def callback(k, x, residual):
@@ -293,8 +294,8 @@ class CGLSReconstructor(IterativeReconstructor):
 class TVReconstructor(IterativeReconstructor):
     """Reconstruction with total-variation regularisation, by the primal-dual algorithm of Chambolle and Pock.
 
-    Minimises ``||y - A x||^2 / 2 + regularization TV(x)``, TV the sum of the lengths of the gradient: for few angles and
-    objects made of pieces of one value each.
+    Minimises ``||y - A x||^2 / 2 + regularization TV(x)``, TV the sum of the lengths of the gradient: for few angles
+    and objects made of pieces of one value each.
 
     Parameters
     ----------

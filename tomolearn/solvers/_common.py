@@ -11,7 +11,9 @@ def as_data(A, y):
     """``y`` as a stack (n, *A.range_shape), the leading axis added where it is missing, and the way back."""
     y, restore = as_tensor(y, "y", ndim=(len(A.range_shape), len(A.range_shape) + 1))
     if tuple(y.shape[-len(A.range_shape) :]) != A.range_shape:
-        raise ValueError(f"y must have shape {A.range_shape} or (n, ...) as the operator's range; got {tuple(y.shape)}.")
+        raise ValueError(
+            f"y must have shape {A.range_shape} or (n, ...) as the operator's range; got {tuple(y.shape)}."
+        )
     if y.ndim > len(A.range_shape):
         return y, restore
     return y[None], lambda x: restore(x[0])

@@ -8,9 +8,7 @@ from tomolearn.solvers._common import as_data, dot, residual_norm, start, weight
 __all__ = ["cgls"]
 
 
-def cgls(
-    A, y, *, max_iter=20, x0=None, regularization=0.0, nonnegative=False, weights=None, tol=0.0, callback=None
-):
+def cgls(A, y, *, max_iter=20, x0=None, regularization=0.0, nonnegative=False, weights=None, tol=0.0, callback=None):
     """Minimise ``||y - A x||^2 / 2 + regularization ||x||^2 / 2`` by conjugate gradients.
 
     Parameters

@@ -67,7 +67,9 @@ def fbp(A, y, *, filter="ram-lak", cutoff=1.0, padding="zero"):
         return A.slices(start, start + BLOCK).backproject(q)
 
     if y.requires_grad or y.shape[0] <= BLOCK:
-        return restore(torch.cat([block(i) for i in range(0, y.shape[0], BLOCK)]) if len(y) else y.new_zeros(0, *A.domain_shape))
+        return restore(
+            torch.cat([block(i) for i in range(0, y.shape[0], BLOCK)]) if len(y) else y.new_zeros(0, *A.domain_shape)
+        )
     x = y.new_empty(y.shape[0], *A.domain_shape)
     for i in range(0, y.shape[0], BLOCK):
         x[i : i + BLOCK] = block(i)

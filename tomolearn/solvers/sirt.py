@@ -9,9 +9,7 @@ from tomolearn.solvers._common import as_data, residual_norm, start, weights_lik
 __all__ = ["sirt"]
 
 
-def sirt(
-    A, y, *, max_iter=100, x0=None, n_subsets=1, nonnegative=False, weights=None, tol=0.0, callback=None
-):
+def sirt(A, y, *, max_iter=100, x0=None, n_subsets=1, nonnegative=False, weights=None, tol=0.0, callback=None):
     """SIRT: ``x <- x + C A' R (y - A x)``, R and C the inverse row and column sums of A.
 
     Parameters

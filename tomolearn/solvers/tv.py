@@ -9,9 +9,7 @@ from tomolearn.solvers._common import as_data, dot, residual_norm, start, weight
 __all__ = ["tv"]
 
 
-def tv(
-    A, y, *, regularization=0.01, max_iter=200, x0=None, nonnegative=False, weights=None, tol=0.0, callback=None
-):
+def tv(A, y, *, regularization=0.01, max_iter=200, x0=None, nonnegative=False, weights=None, tol=0.0, callback=None):
     """Minimise ``||y - A x||^2 / 2 + regularization TV(x)``, TV the sum of the lengths of the gradient (isotropic).
 
     Parameters

@@ -1,23 +1,21 @@
-"""Reported numbers: how far an image or a segmentation is from its reference, and scorers for model selection.
+"""How far images are from their reference: mean squared error, its relatives, and structural similarity.
 
-The reference comes first, ``(y_true, y_pred)``. Arithmetic is in float64 whatever comes in, one image at a time. No metric
-guesses a data range: `psnr` and `ssim` ask for it, as their values mean nothing without.
+Arithmetic is in float64 whatever comes in, converted a piece at a time. No metric guesses a data range: `psnr` and `ssim`
+ask for it, as their values mean nothing without.
 """
 
-import difflib
 import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
-from tomolearn._validation import as_tensor, check_choice, check_finite, check_integer, check_real, check_shape
+from tomolearn._validation import as_tensor, check_choice, check_finite, check_integer, check_real
 
-__all__ = ["dice", "iou", "mcc", "mse", "nrmse", "psnr", "scorer", "ssim"]
+__all__ = ["mse", "nrmse", "psnr", "ssim"]
 
 _CHUNK = 2**18  # values: what is converted to float64 at a time
 _BAND = 32  # rows of an SSIM map computed at a time: its dozen of temporaries stay in the second-level cache
-_MAX_CLASSES = 1024
 
 
 def mse(y_true, y_pred, *, weights=None) -> float:
@@ -28,8 +26,8 @@ def mse(y_true, y_pred, *, weights=None) -> float:
     y_true, y_pred : array-like or Tensor of one shape
         Reference and result.
     weights : array-like, default=None
-        Non-negative weight of each pixel, of a shape that broadcasts to that of ``y_true``: a mask of one image serves a
-        stack. Pixels of weight 0 are not looked at and may be NaN.
+        Non-negative weight of each pixel, of a shape that broadcasts to that of ``y_true``: a mask of one image serves
+        a stack. Pixels of weight 0 are not looked at and may be NaN.
 
     Returns
     -------
@@ -81,14 +79,14 @@ def nrmse(y_true, y_pred, *, normalization: str = "euclidean", weights=None) -> 
     check_choice(normalization, "normalization", ("euclidean", "min-max", "mean"))
     true, pred, weights = _pair(y_true, y_pred, weights)
     if normalization == "euclidean":
-        size = math.sqrt(_mean_of_squares(true, np.broadcast_to(true.dtype.type(0), true.shape), weights))
+        size = math.sqrt(_mean_of_squares(true, None, weights))
     elif normalization == "min-max":
         size = _range_of(true, weights)
     else:
-        size = float(np.average(true, weights=weights) if weights is not None else true.mean(dtype=np.float64))
+        size = float(np.average(true, weights=None if weights is None else weights.astype(np.float64)))
     if size <= 0:
         raise ValueError(
-            f"normalization={normalization!r} needs a y_true for which it is positive; got {size:g}. Use another one, or mse."
+            f"normalization={normalization!r} must be positive for y_true; got {size:g}. Use another one, or mse."
         )
     return math.sqrt(_mean_of_squares(true, pred, weights)) / size
 
@@ -127,7 +125,7 @@ def psnr(y_true, y_pred, *, data_range, pooled: bool = False, weights=None) -> f
     Examples
     --------
     >>> from tomolearn.metrics import psnr
-    >>> psnr([[0.0, 1.0]], [[0.1, 1.1]], data_range=1.0)
+    >>> psnr([[0.0, 2.0]], [[1.0, 3.0]], data_range=10.0)
     20.0
     """
     true, pred, weights = _pair(y_true, y_pred, weights)
@@ -273,216 +271,6 @@ def _window_means(planes: np.ndarray, window: np.ndarray, axis: int) -> np.ndarr
     return total
 
 
-def dice(y_true, y_pred, *, average: str | None = "macro", labels=None):
-    """Dice coefficient, ``2 TP / (2 TP + FP + FN)`` of each class, counted over all pixels of all images.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like or Tensor of one shape
-        Whole-number or boolean labels.
-    average : {"macro", None}, default="macro"
-        The mean over the classes, or an array of the values of each.
-    labels : array-like of int, default=None
-        The classes to look at, in this order; None: those present in ``y_true`` or ``y_pred``, ascending. A class that
-        is in neither has no coefficient: it is skipped in the mean, and NaN in the array.
-
-    Returns
-    -------
-    float, or ndarray of shape (n_classes,) with ``average=None``
-
-    Raises
-    ------
-    ValueError, TypeError
-        If shapes differ, there are no pixels, labels are not whole numbers or more than 1024 different ones, or no class
-        of ``labels`` is present.
-
-    Examples
-    --------
-    >>> from tomolearn.metrics import dice
-    >>> dice([[0, 0, 1, 1]], [[0, 1, 1, 1]], average=None).round(3).tolist()
-    [0.667, 0.8]
-    """
-    return _overlap(y_true, y_pred, average, labels, lambda both, either: 2 * both / (both + either))
-
-
-def iou(y_true, y_pred, *, average: str | None = "macro", labels=None):
-    """Intersection over union (Jaccard index), ``TP / (TP + FP + FN)`` of each class, over all pixels of all images.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like or Tensor of one shape
-        Whole-number or boolean labels.
-    average : {"macro", None}, default="macro"
-        The mean over the classes, or an array of the values of each.
-    labels : array-like of int, default=None
-        As for `dice`.
-
-    Returns
-    -------
-    float, or ndarray of shape (n_classes,) with ``average=None``
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `dice`.
-
-    Examples
-    --------
-    >>> from tomolearn.metrics import iou
-    >>> iou([[0, 0, 1, 1]], [[0, 1, 1, 1]], average=None).round(3).tolist()
-    [0.5, 0.667]
-    """
-    return _overlap(y_true, y_pred, average, labels, lambda both, either: both / either)
-
-
-def mcc(y_true, y_pred) -> float:
-    """Matthews correlation coefficient of two or more classes [1]_, as ``sklearn.metrics.matthews_corrcoef``.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like or Tensor of one shape
-        Whole-number or boolean labels.
-
-    Returns
-    -------
-    float
-        1 for equal labels, about 0 for independent ones; 0 if either holds a single class.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If shapes differ, there are no pixels, or labels are not whole numbers or more than 1024 different ones.
-
-    References
-    ----------
-    .. [1] J. Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient", Comput. Biol.
-       Chem. 28 (2004) 367, DOI 10.1016/j.compbiolchem.2004.09.006
-
-    Examples
-    --------
-    >>> from tomolearn.metrics import mcc
-    >>> mcc([[0, 1], [2, 1]], [[0, 1], [2, 1]])
-    1.0
-    """
-    _, counts = _confusion(y_true, y_pred)
-    counts = counts.astype(np.float64) / counts.sum()  # shares: products of pixel counts would pass the range of int64
-    true, pred = counts.sum(axis=1), counts.sum(axis=0)
-    spread = (1 - true @ true) * (1 - pred @ pred)
-    return float((np.trace(counts) - true @ pred) / math.sqrt(spread)) if spread > 0 else 0.0
-
-
-_SCORED = {  # name: metric, sign, options it takes
-    "psnr": (psnr, 1, ("data_range", "pooled")),
-    "ssim": (ssim, 1, ("data_range", "win_size", "gaussian_weights", "use_sample_covariance")),
-    "neg_mse": (mse, -1, ()),
-    "neg_nrmse": (nrmse, -1, ("normalization",)),
-    "dice": (dice, 1, ()),
-    "iou": (iou, 1, ()),
-    "mcc": (mcc, 1, ()),
-}
-
-
-def scorer(
-    metric: str,
-    *,
-    data_range=None,
-    pooled: bool | None = None,
-    win_size: int | None = None,
-    gaussian_weights: bool | None = None,
-    use_sample_covariance: bool | None = None,
-    normalization: str | None = None,
-    image_shape: tuple[int, int] | None = None,
-):
-    """A scorer for ``scoring=`` of scikit-learn: called with (estimator, X, y), it rates ``estimator.predict(X)``.
-
-    Parameters
-    ----------
-    metric : {"psnr", "ssim", "neg_mse", "neg_nrmse", "dice", "iou", "mcc"}
-        Greater is better: the errors are negated.
-    data_range : float or "reference", default=None
-        Needed for "psnr" and "ssim".
-    pooled, win_size, gaussian_weights, use_sample_covariance, normalization : default=None
-        Options of the metric; None: its default. An option of another metric is an error.
-    image_shape : tuple of two int, default=None
-        Rows and columns of the images, needed for "psnr" and "ssim" where y is flat, (n, H * W).
-
-    Returns
-    -------
-    callable
-        Made by `sklearn.metrics.make_scorer`; it pickles.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the metric is unknown, ``data_range`` is missing, or an option does not belong to the metric.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn.dummy import DummyRegressor
-    >>> from tomolearn.metrics import scorer
-    >>> X, y = np.zeros((4, 2)), np.tile([0.0, 1.0, 0.0, 1.0], (4, 1))
-    >>> model = DummyRegressor().fit(X, y + 0.1)
-    >>> round(scorer("psnr", data_range=1.0, image_shape=(2, 2))(model, X, y), 6)
-    20.0
-    """
-    from sklearn.metrics import make_scorer
-
-    if metric not in _SCORED:
-        close = difflib.get_close_matches(str(metric), _SCORED, n=1, cutoff=0.4)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"metric must be one of {', '.join(map(repr, _SCORED))}; got {metric!r}.{hint}")
-    _, sign, allowed = _SCORED[metric]
-    options = {
-        "data_range": data_range,
-        "pooled": pooled,
-        "win_size": win_size,
-        "gaussian_weights": gaussian_weights,
-        "use_sample_covariance": use_sample_covariance,
-        "normalization": normalization,
-    }
-    options = {name: value for name, value in options.items() if value is not None}
-    for name in options:
-        if name not in allowed:
-            takes = f"takes {', '.join(allowed)}" if allowed else "takes no options"
-            raise ValueError(f"{name} is no option of {metric!r}, which {takes}.")
-    if "data_range" in allowed:
-        if data_range is None:
-            raise ValueError(f"{metric!r} needs data_range: the distance of black and white, or 'reference'.")
-        _check_data_range(data_range)
-    if image_shape is not None:
-        image_shape = check_shape(image_shape, "image_shape", 2)
-    return make_scorer(
-        _score,
-        greater_is_better=sign > 0,
-        response_method="predict",
-        metric=metric,
-        options=options,
-        image_shape=image_shape,
-    )
-
-
-def _score(y_true, y_pred, *, metric: str, options: dict, image_shape: tuple[int, int] | None) -> float:
-    function, _, allowed = _SCORED[metric]
-    if "data_range" in allowed:  # a metric of images
-        y_true, y_pred = (_unflatten(y, image_shape) for y in (y_true, y_pred))
-    return function(y_true, y_pred, **options)
-
-
-def _unflatten(y, image_shape):
-    shape = np.shape(y)
-    if len(shape) != 2:
-        return y
-    if image_shape is None or shape[1] != math.prod(image_shape):
-        raise ValueError(
-            f"image_shape must hold the rows and columns of y where it is flat; got {image_shape!r} for y of shape {shape}."
-        )
-    return np.reshape(y, (-1, *image_shape))
-
-
-# ------------------------------------------------------------------------------------------------------ what all share
-
-
 def _pair(y_true, y_pred, weights):
     """Both as arrays of one shape, float32 or float64, finite where the weights are not 0; and the weights."""
     true, pred = as_tensor(y_true, "y_true")[0], as_tensor(y_pred, "y_pred")[0]
@@ -494,7 +282,7 @@ def _pair(y_true, y_pred, weights):
         weights = _check_weights(weights, tuple(true.shape))
         unseen = torch.from_numpy(weights == 0)
         true, pred = (y.detach().cpu().masked_fill(unseen, 0) for y in (true, pred))
-    remedy = "Mask these pixels with weights=0 where the metric takes weights, or repair them."
+    remedy = "Repair these pixels; mse, nrmse and psnr can also leave them out by weights=0."
     check_finite(true, "y_true", remedy)
     check_finite(pred, "y_pred", remedy)
     return true.detach().cpu().numpy(), pred.detach().cpu().numpy(), weights
@@ -521,12 +309,16 @@ def _as_images(true, pred, weights):
 
 
 def _mean_of_squares(true, pred, weights) -> float:
-    true, pred = true.reshape(-1), pred.reshape(-1)
+    """Weighted mean of ``(true - pred)**2``, or of ``true**2`` where ``pred`` is None."""
+    true = true.reshape(-1)
+    pred = None if pred is None else pred.reshape(-1)
     weights = None if weights is None else weights.reshape(-1)
     total = norm = 0.0
     for start in range(0, true.size, _CHUNK):
         chunk = slice(start, start + _CHUNK)
-        error = true[chunk].astype(np.float64) - pred[chunk]
+        error = true[chunk].astype(np.float64)
+        if pred is not None:
+            error -= pred[chunk]
         if weights is None:
             total += float(error @ error)
         else:
@@ -545,7 +337,8 @@ def _range_of(true, weights) -> float:
     return float(seen.max()) - float(seen.min())
 
 
-def _check_data_range(data_range) -> None:
+def check_data_range(data_range) -> None:
+    """Raise unless ``data_range`` is a positive, finite number or "reference"."""
     if isinstance(data_range, str) and data_range == "reference":
         return
     if isinstance(data_range, str) or data_range is None:
@@ -556,7 +349,7 @@ def _check_data_range(data_range) -> None:
 
 def _data_range(data_range, true, weights, i: int) -> float:
     """The data range for image number ``i``."""
-    _check_data_range(data_range)
+    check_data_range(data_range)
     if data_range != "reference":
         return float(data_range)
     found = _range_of(true, weights)
@@ -574,58 +367,3 @@ def _mean_over_images(of_image, n_images: int) -> float:
         return sum(map(of_image, range(n_images))) / n_images
     with ThreadPoolExecutor(n_threads) as pool:
         return sum(pool.map(of_image, range(n_images))) / n_images
-
-
-def _overlap(y_true, y_pred, average, labels, coefficient):
-    if average not in ("macro", None):
-        raise ValueError(f"average must be 'macro' or None; got {average!r}.")
-    classes, counts = _confusion(y_true, y_pred)
-    both = np.diag(counts).astype(np.float64)
-    either = counts.sum(axis=0) + counts.sum(axis=1) - both
-    values = coefficient(both, either)
-    if labels is not None:
-        known = dict(zip(classes.tolist(), values, strict=True))
-        values = np.array([known.get(label, np.nan) for label in _label_array(labels, "labels").reshape(-1).tolist()])
-    if average is None:
-        return values
-    if np.isnan(values).all():
-        raise ValueError(f"labels must name a class that is present ({classes.tolist()}); got {labels!r}.")
-    return float(np.nanmean(values))
-
-
-def _confusion(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
-    """The classes present in either, ascending, and how often class i came out as class j."""
-    true, pred = _label_array(y_true, "y_true"), _label_array(y_pred, "y_pred")
-    if true.shape != pred.shape:
-        raise ValueError(f"y_true and y_pred must have one shape; got {true.shape} and {pred.shape}.")
-    if true.size == 0:
-        raise ValueError(f"y_true and y_pred must not be empty; got shape {true.shape}.")
-    true, pred = true.reshape(-1), pred.reshape(-1)
-    low, high = min(int(true.min()), int(pred.min())), max(int(true.max()), int(pred.max()))
-    # Labels from a narrow range are counted as they are, which needs no sorting.
-    classes = np.arange(low, high + 1) if high - low < _MAX_CLASSES else np.union1d(true, pred)
-    if classes.size > _MAX_CLASSES:
-        raise ValueError(
-            f"y_true and y_pred must hold labels, at most {_MAX_CLASSES} different ones; got {classes.size}. "
-            "Are they images rather than labels?"
-        )
-    n = classes.size
-    counts = np.zeros(n * n, dtype=np.int64)
-    for start in range(0, true.size, _CHUNK):
-        i, j = (y[start : start + _CHUNK].astype(np.int64) for y in (true, pred))
-        i, j = (i - low, j - low) if n == high - low + 1 else (np.searchsorted(classes, i), np.searchsorted(classes, j))
-        counts += np.bincount(i * n + j, minlength=n * n)
-    counts = counts.reshape(n, n)
-    present = counts.any(axis=0) | counts.any(axis=1)
-    return classes[present], counts[np.ix_(present, present)]
-
-
-def _label_array(labels, name: str) -> np.ndarray:
-    array = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold whole-number labels; got dtype {array.dtype}.")
-    if array.dtype.kind != "f":
-        return array
-    if not (np.isfinite(array).all() and (array == np.trunc(array)).all()):
-        raise ValueError(f"{name} must hold whole-number labels; got fractions, NaN or infinity.")
-    return array.astype(np.int64)
