@@ -47,7 +47,7 @@ tables: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## print the
 	$(PY) benchmarks/tables.py
 
 fuzz: $(RECORD)/built $(RECORD)/extra-test  ## fuzz the operators for long
-	$(PY) benchmarks/fuzz.py
+	$(PY) tests/fuzz.py
 
 lint: $(RECORD)/extra-test  ## ruff check, ruff format --check
 	$(PY) -m ruff check --quiet

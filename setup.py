@@ -25,6 +25,7 @@ except ImportError as error:
 ROOT = Path(__file__).parent.resolve()
 SANITIZE = os.environ.get("TOMOLEARN_SANITIZE", "")  # e.g. "address,undefined": what tests/test_sanitizers.py builds
 SANITIZER_FLAGS = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"] if SANITIZE else []
+OPTIMIZE = "-O1" if SANITIZE else "-O3"
 WARN = ["-Wall", "-Wextra", "-Wno-unused-parameter"]
 # The kernels compare coordinates that are finite by construction; these flags turn (a > b ? a : b) into one vector
 # maximum and let the address tables vectorise. None of them reorders a sum.
@@ -39,7 +40,7 @@ KERNELS = ["csrc/cpu/projector_kernels.cpp"]
 LEVELS = {"baseline": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     LEVELS["avx2"] = ["-march=x86-64-v3"]
-    LEVELS["avx512"] = ["-march=x86-64-v4", "-mprefer-vector-width=512"]
+    LEVELS["avx512"] = ["-march=x86-64-v4", "-mtune=sapphirerapids", "-mprefer-vector-width=512"]
 
 
 class BuildExtensions(BuildExtension):
@@ -75,7 +76,7 @@ class BuildExtensions(BuildExtension):
 def kernel_command(level, flags):
     defines = [f"-DTOMOLEARN_LEVEL={level}", f"-DTOMOLEARN_LEVEL_{level.upper()}"]
     compiler = os.environ.get("CXX", "c++").split()
-    base = ["-std=c++20", "-O3", "-g1", "-fPIC", "-fvisibility=hidden"]
+    base = ["-std=c++20", OPTIMIZE, "-g1", "-fPIC", "-fvisibility=hidden"]
     return [*compiler, *base, *WARN, *KERNEL_FLAGS, *SANITIZER_FLAGS, *defines, *flags]
 
 
@@ -101,7 +102,7 @@ def sources(folder):
 def operators():
     """`tomolearn._C`: the torch operators, on the stable ABI (no C++ symbol of torch is used)."""
     has_level = [f"-DTOMOLEARN_HAVE_{level.upper()}" for level in LEVELS]
-    flags = ["-O2", "-g1", "-fvisibility=hidden", *WARN, *has_level, *SANITIZER_FLAGS]
+    flags = [min(OPTIMIZE, "-O2"), "-g1", "-fvisibility=hidden", *WARN, *has_level, *SANITIZER_FLAGS]
     return CppExtension(
         "tomolearn._C",
         ["csrc/ops.cpp", *sources("csrc/cpu")],
@@ -117,7 +118,7 @@ def simulation():
         "tomolearn._simulation",
         sources("csrc/simulation"),
         cxx_std=20,
-        extra_compile_args=["-O3", "-g1", *WARN, *SANITIZER_FLAGS],
+        extra_compile_args=[OPTIMIZE, "-g1", *WARN, *SANITIZER_FLAGS],
         extra_link_args=SANITIZER_FLAGS,
     )
 

@@ -49,7 +49,7 @@ def test_the_pin_meets_what_tomolearn_requires():
 
 
 def test_every_pip_call_carries_the_constraints(tmp_path):
-    done = run("make", "--dry-run", f"VENV={tmp_path / 'venv'}", "test", "bench", "docs")
+    done = run("make", "--dry-run", f"VENV={tmp_path / 'venv'}", "test", "bench", "docs", MAKEFLAGS=None)
     assert done.returncode == 0, done.stderr
     calls = [line for line in done.stdout.splitlines() if " pip " in line]
     assert len(calls) >= 5
@@ -282,6 +282,19 @@ def test_a_broken_simulation_module_says_what_to_do(copy, content):
 
 
 # ---------------------------------------------------------------------------------------------------------- import
+
+
+def test_exported_names_exist_and_others_do_not():
+    assert all(getattr(tomolearn, name) is not None for name in tomolearn.__all__)
+    assert set(tomolearn.__all__) <= set(dir(tomolearn))
+    with pytest.raises(AttributeError, match="module 'tomolearn' has no attribute 'reconstruct'"):
+        _ = tomolearn.reconstruct
+
+
+def test_the_files_agree_on_the_version():
+    assert re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1] == tomolearn.__version__
+    assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == tomolearn.__version__
+    assert metadata.version("tomolearn") == tomolearn.__version__
 
 
 def test_import_is_quiet_and_quick():

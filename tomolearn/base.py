@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from tqdm.auto import tqdm
 
@@ -51,7 +50,9 @@ def register(estimator):
     known = _REGISTRY.setdefault(estimator.__name__, estimator)
     # A reloaded module enters anew; the same name from elsewhere would make a model file mean two things.
     if (known.__module__, known.__qualname__) != (estimator.__module__, estimator.__qualname__):
-        raise ValueError(f"{estimator.__name__} is the name of {known.__module__}.{known.__qualname__}; choose another.")
+        raise ValueError(
+            f"{estimator.__name__} is the name of {known.__module__}.{known.__qualname__}; choose another."
+        )
     _REGISTRY[estimator.__name__] = estimator
     return estimator
 
@@ -230,15 +231,28 @@ class Reconstructor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Raises
         ------
         ValueError
-            If ``y`` has another shape, or there is one slice only.
+            If ``y`` is not finite, has another shape, or all its images are the same.
+
+        Notes
+        -----
+        scikit-learn's ``r2_score(..., multioutput="variance_weighted")`` is the same but that it leaves out the errors
+        in pixels that have one value in all the true images, as the background has.
         """
         images = self.predict(X)
         flat = images.ndim == 2
         images = images.reshape(len(images), -1)
         y = self._check_images(y, *images.shape, weak=flat and self.image_shape is None)
-        if len(y) < 2:
-            raise ValueError("score needs at least 2 slices, since R2 compares with their mean image; got 1.")
-        return float(r2_score(y, images, multioutput="variance_weighted"))
+        mean = y.mean(axis=0, dtype=np.float64)
+        # slice by slice: float64 copies of a whole stack would take more memory than the prediction
+        sse = sum(np.square(np.subtract(a, b, dtype=np.float64)).sum() for a, b in zip(y, images, strict=True))
+        sst = sum(np.square(a - mean).sum() for a in y)
+        if not np.isfinite(sst):
+            raise ValueError("y must be finite; got NaN or infinite values. Repair them, or leave such images out.")
+        if sst == 0:
+            raise ValueError(
+                f"y must hold at least 2 different images, since R2 compares with their mean; got {len(y)} of one kind."
+            )
+        return float(1 - sse / sst)
 
     @property
     def _n_features_out(self):
@@ -329,8 +343,9 @@ class Reconstructor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return block.reshape(-1, *self.sinogram_shape_)
 
     def _check_images(self, y, n, n_pixels, *, weak):
-        """``y`` as (n, n_pixels); ``weak``: one value a slice will do."""
+        """``y`` as numbers (n, n_pixels); ``weak``: one value a slice will do."""
         y = np.asarray(y)
+        y = y if y.dtype.kind in "fiub" else y.astype(np.float64)
         if weak and y.shape in ((n,), (n, 1)):
             return np.broadcast_to(y.reshape(n, 1), (n, n_pixels))
         if y.shape not in ((n, *self.image_shape_), (n, n_pixels)):

@@ -1,7 +1,7 @@
 """How far images are from their reference: mean squared error, its relatives, and structural similarity.
 
-Arithmetic is in float64 whatever comes in, converted a piece at a time. No metric guesses a data range: `psnr` and `ssim`
-ask for it, as their values mean nothing without.
+Arithmetic is in float64 whatever comes in, converted a piece at a time. No metric guesses a data range: `psnr` and
+`ssim` ask for it, as their values mean nothing without.
 """
 
 import math
@@ -14,8 +14,8 @@ from tomolearn._validation import as_tensor, check_choice, check_finite, check_i
 
 __all__ = ["mse", "nrmse", "psnr", "ssim"]
 
-_CHUNK = 2**18  # values: what is converted to float64 at a time
-_BAND = 32  # rows of an SSIM map computed at a time: its dozen of temporaries stay in the second-level cache
+_CHUNK = 2**13  # values converted to float64 at a time: few enough that BLAS does not start threads for a dot product
+_BLOCK = 32  # rows of an SSIM map computed at a time: its dozen of temporaries stay in the second-level cache
 
 
 def mse(y_true, y_pred, *, weights=None) -> float:
@@ -238,37 +238,44 @@ def _ssim_of_image(true, pred, data_range, window, bias, weights) -> float:
             raise ValueError(
                 "weights must leave a pixel of each image that is half a window away from the rim; got none."
             )
-    for start in range(0, n_rows, _BAND):
-        rows = slice(start, start + _BAND + size - 1)
-        planes = np.empty((4, *true[rows].shape))
+    slide = _sliding_matrix(window / window.sum(), _BLOCK)
+    for start in range(0, n_rows, _BLOCK):
+        n = min(_BLOCK, n_rows - start)
+        rows = slice(start, start + n + size - 1)
+        planes = np.empty((4, n + size - 1, true.shape[1]))
         planes[0], planes[1] = true[rows], pred[rows]
         np.multiply(planes[0], planes[1], out=planes[2])
         planes[3] = planes[0] ** 2 + planes[1] ** 2  # only the sum of both variances is asked for
-        mean_true, mean_pred, product, squares = _window_means(_window_means(planes, window, 1), window, 2)
+        mean_true, mean_pred, product, squares = _window_means(planes, slide, size)
         means = mean_true * mean_pred
         squared_means = mean_true**2 + mean_pred**2
         similarity = (2 * means + c1) * (2 * bias * (product - means) + c2)
         similarity /= (squared_means + c1) * (bias * (squares - squared_means) + c2)
-        total += float(similarity.sum() if weights is None else (similarity * weights[start : start + _BAND]).sum())
+        total += float(similarity.sum() if weights is None else (similarity * weights[start : start + n]).sum())
     return total / (n_rows * n_columns if weights is None else norm)
 
 
-def _window_means(planes: np.ndarray, window: np.ndarray, axis: int) -> np.ndarray:
-    """Weighted means over all whole windows along ``axis`` (1 or 2); ``window`` is symmetric, not normalised."""
-    half, n = window.size // 2, planes.shape[axis] - window.size + 1
-    views = [planes[:, i : i + n] if axis == 1 else planes[:, :, i : i + n] for i in range(window.size)]
-    if (window == 1).all():
-        total = views[0] + views[1]
-        for view in views[2:]:
-            total += view
-    else:
-        total = views[half] * window[half]
-        for i in range(half):
-            both = views[i] + views[-1 - i]
-            both *= window[i]
-            total += both
-    total /= window.sum()
-    return total
+def _sliding_matrix(window: np.ndarray, n: int) -> np.ndarray:
+    """Matrix that takes ``n + window.size - 1`` values to the ``n`` weighted means over whole windows."""
+    matrix = np.zeros((n, n + window.size - 1))
+    for i in range(n):
+        matrix[i, i : i + window.size] = window
+    return matrix
+
+
+def _window_means(planes: np.ndarray, slide: np.ndarray, size: int) -> np.ndarray:
+    """Means over all whole windows of ``size`` x ``size`` pixels of planes of at most ``_BLOCK + size - 1`` rows.
+
+    Small matrix products beat a sum of shifted planes, although they multiply by many zeros: they go over memory once.
+    """
+    n_rows, n_columns = planes.shape[1] - size + 1, planes.shape[2] - size + 1
+    down = slide[:n_rows, : n_rows + size - 1] @ planes
+    means = np.empty((len(planes), n_rows, n_columns))
+    for start in range(0, n_columns, _BLOCK):
+        n = min(_BLOCK, n_columns - start)
+        along = slide[:n, : n + size - 1].T
+        np.matmul(down[:, :, start : start + n + size - 1], along, out=means[:, :, start : start + n])
+    return means
 
 
 def _pair(y_true, y_pred, weights):

@@ -13,8 +13,7 @@ import scipy.fft
 import torch
 
 from tomolearn._validation import as_tensor, check_choice, check_finite, check_integer, check_real
-from tomolearn.exceptions import GeometryError
-from tomolearn.geometry import SPACING_RANGE
+from tomolearn.geometry import SPACING_RANGE, as_radians
 
 __all__ = ["FILTERS", "angle_weights", "filter_name", "filter_sinogram", "padded_length", "ramp_filter"]
 
@@ -317,9 +316,7 @@ def angle_weights(angles, period: float = math.pi) -> np.ndarray:
     >>> (angle_weights([0.0, np.pi / 4, np.pi / 2, np.pi]) / np.pi).tolist()  # 0 and pi are the same rays
     [0.1875, 0.25, 0.375, 0.1875]
     """
-    angles = np.asarray(angles, dtype=np.float64)
-    if angles.ndim != 1 or angles.size == 0 or not np.isfinite(angles).all():
-        raise GeometryError(f"angles must be a non-empty 1-D list of finite numbers; got shape {angles.shape}.")
+    angles = as_radians(angles, "rad")
     period = check_real(period, "period", low=0, open_low=True)
     folded = np.mod(angles, period)
     order = np.argsort(folded)

@@ -73,31 +73,44 @@ TOMO_INLINE void gather(T* __restrict out, int n_outputs, const T* __restrict so
       sum[k][v];
 }
 
+// A table row as one value: the compiler splits it into registers of the level. Plain loops over 16 came out half as wide.
+template <class T>
+struct Row {
+  typedef T values __attribute__((vector_size(kGroup * sizeof(T)), aligned(sizeof(T)), may_alias));
+  typedef int indices __attribute__((vector_size(kGroup * sizeof(int)), aligned(sizeof(int)), may_alias));
+};
+
 // One table row: for kGroup positions `t` >= 0 relative to the grid point at offset `base` (plus own[k], where outputs have
 // grid points of their own), the left neighbour's offset and both weights.
 // INTERPOLATE: the hat is `peak` high and one grid step wide, so the weights are peak (1 - f) and peak f.
 template <class T, bool INTERPOLATE>
-TOMO_INLINE void table_row(const T* position, T shift, T peak, T slope, int base, const int* own,
-                           int step, int* offset, T* w0, T* w1) {
-  for (int k = 0; k < kGroup; k++) {
-    const T t = most(position[k] + shift, T(0));  // rounding may leave -1e-7
-    const int i = (int)t;
-    const T f = t - i;
-    offset[k] = base + (own ? own[k] : 0) + i * step;
-    if (INTERPOLATE) {
-      w1[k] = f * peak;
-      w0[k] = peak - f * peak;
-    } else {
-      w0[k] = most(peak - slope * f, T(0));
-      w1[k] = most(peak - slope + slope * f, T(0));
-    }
+TOMO_INLINE void table_row(const T* position, T shift, T peak, T slope, int base, const int* own, int step, int* offset, T* w0,
+                           T* w1) {
+  using Values = typename Row<T>::values;
+  using Indices = typename Row<T>::indices;
+  const Values zero = {};
+  Values t = *(const Values*)position + shift;
+  t = t > zero ? t : zero;  // rounding may leave -1e-7
+  const Indices i = __builtin_convertvector(t, Indices);
+  const Values f = t - __builtin_convertvector(i, Values);
+  Indices at = i * step + base;
+  if (own) at += *(const Indices*)own;
+  *(Indices*)offset = at;
+  if (INTERPOLATE) {
+    const Values right = f * peak;
+    *(Values*)w0 = peak - right;
+    *(Values*)w1 = right;
+  } else {
+    const Values left = peak - slope * f, right = (peak - slope) + slope * f;
+    *(Values*)w0 = left > zero ? left : zero;
+    *(Values*)w1 = right > zero ? right : zero;
   }
 }
 
 // The same for a hat over 2 * pairs grid points: `pairs` table rows.
 template <class T>
-TOMO_INLINE void wide_table_rows(const T* position, T shift, T peak, T slope, int pairs, int base,
-                                 const int* own, int step, int* offset, T* w0, T* w1) {
+TOMO_INLINE void wide_table_rows(const T* position, T shift, T peak, T slope, int pairs, int base, const int* own, int step,
+                                 int* offset, T* w0, T* w1) {
   for (int q = 0; q < pairs; q++, offset += kGroup, w0 += kGroup, w1 += kGroup)
     for (int k = 0; k < kGroup; k++) {
       const T t = most(position[k] + shift, T(0));

@@ -1,0 +1,233 @@
+"""Speed of the operators beside the packages people use today: one run, medians, a table.
+
+    python benchmarks/operators.py [--quick] [--only projectors,single,...]
+
+GUPS is 1e9 pixel x angle updates a second, wall time of the whole call: natural layout in and out. ASTRA runs its CPU
+projectors ("linear"), which use one thread, and scikit-image one thread; ours use the threads that the table names.
+"""
+
+import argparse
+import subprocess
+import sys
+
+import numpy as np
+import torch
+from _timing import machine, median_seconds, print_table
+
+from tomolearn._extension import simd_level
+from tomolearn.geometry import ParallelBeam, default_angles
+from tomolearn.operators import RadonOperator
+from tomolearn.ops._register import operators
+from tomolearn.solvers import sirt
+
+OPERATIONS = ("backproject", "radon_adjoint", "radon")
+
+
+def calls(size, n_angles, n_slices, dtype=torch.float32):
+    """The three operators on random data of one scan, the axis 0.3 bins off the middle."""
+    ops, generator = operators(), torch.Generator().manual_seed(0)
+    angles = torch.from_numpy(default_angles(n_angles))
+    center = torch.full((1, n_angles), (size - 1) / 2 + 0.3, dtype=torch.float64)
+    images = torch.rand(n_slices, size, size, generator=generator, dtype=dtype)
+    projections = torch.rand(n_slices, n_angles, size, generator=generator, dtype=dtype)
+    return {
+        "backproject": lambda: ops.backproject(projections, angles, center, 1.0, size, size),
+        "radon_adjoint": lambda: ops.radon_adjoint(projections, angles, center, 1.0, size, size),
+        "radon": lambda: ops.radon(images, angles, center, 1.0, size),
+    }
+
+
+def gups(size, n_angles, n_slices, seconds):
+    return 1e-9 * size * size * n_angles * n_slices / seconds
+
+
+def astra_linear(size, n_angles):
+    """ASTRA's CPU projection and back-projection of one slice (linear interpolation, one thread)."""
+    import astra
+
+    volume = astra.create_vol_geom(size, size)
+    projector = astra.create_projector(
+        "linear", astra.create_proj_geom("parallel", 1.0, size, default_angles(n_angles)), volume
+    )
+    image = np.random.default_rng(0).random((size, size), np.float32)
+    sinogram = np.random.default_rng(0).random((n_angles, size), np.float32)
+
+    def forward():
+        astra.data2d.delete(astra.create_sino(image, projector)[0])
+
+    def back():
+        astra.data2d.delete(astra.create_backprojection(sinogram, projector)[0])
+
+    return forward, back
+
+
+def skimage_pair(size, n_angles):
+    """scikit-image's radon and unfiltered iradon of one slice."""
+    from skimage.transform import iradon, radon
+
+    degrees = np.rad2deg(default_angles(n_angles))
+    y, x = np.ogrid[:size, :size]
+    image = np.where((x - size // 2) ** 2 + (y - size // 2) ** 2 < (size // 2 - 1) ** 2, 1.0, 0.0)
+    sinogram = np.random.default_rng(0).random((size, n_angles))
+    return lambda: radon(image, degrees, circle=True), lambda: iradon(sinogram, degrees, filter_name=None)
+
+
+def projectors(quick):
+    """32 slices and one slice of 512^2 x 512, beside ASTRA and scikit-image."""
+    size, n_angles = (256, 256) if quick else (512, 512)
+    forward, back = astra_linear(size, n_angles)
+    sk_forward, sk_back = skimage_pair(size, n_angles)
+    peers = median_seconds(
+        {"forward": forward, "back": back, "sk_forward": sk_forward, "sk_back": sk_back}, 1 if quick else 3
+    )
+    rows, best = [], simd_level()
+    for level in dict.fromkeys((best, "avx2", "baseline")):
+        simd_level(level)
+        for n_slices in (32, 16, 1):
+            ours = median_seconds(calls(size, n_angles, n_slices), 3 if quick else 9 if n_slices > 1 else 25)
+            for name in OPERATIONS:
+                speed = gups(size, n_angles, n_slices, ours[name])
+                kind = "forward" if name == "radon" else "back"
+                rows.append(
+                    (
+                        level,
+                        n_slices,
+                        name,
+                        f"{speed:.1f}",
+                        f"{speed / gups(size, n_angles, 1, peers[kind]):.0f} x",
+                        f"{speed / gups(size, n_angles, 1, peers['sk_' + kind]):.0f} x",
+                    )
+                )
+    simd_level(best)
+    print_table(
+        f"{size}^2 x {n_angles} angles, {torch.get_num_threads()} threads (ASTRA, scikit-image: 1 thread)",
+        ("SIMD", "slices", "operator", "GUPS", "against ASTRA CPU", "against scikit-image"),
+        rows,
+    )
+    print(
+        f"\nASTRA CPU linear: {gups(size, n_angles, 1, peers['forward']):.3f} forward, "
+        f"{gups(size, n_angles, 1, peers['back']):.3f} back; scikit-image: {gups(size, n_angles, 1, peers['sk_forward']):.3f} "
+        f"forward, {gups(size, n_angles, 1, peers['sk_back']):.3f} back (GUPS)"
+    )
+
+
+def threads(quick):
+    """Two threads against one."""
+    size = 512 if quick else 1024
+    operations = calls(size, size, 32)
+    per_thread = {1: {}, 2: {}}
+
+    def on(n, name):
+        def call():
+            torch.set_num_threads(n)
+            operations[name]()
+
+        return call
+
+    before = torch.get_num_threads()
+    timed = median_seconds({(n, name): on(n, name) for name in OPERATIONS for n in (1, 2)}, 3 if quick else 5)
+    torch.set_num_threads(before)
+    for (n, name), seconds in timed.items():
+        per_thread[n][name] = seconds
+    rows = [
+        (
+            name,
+            f"{gups(size, size, 32, per_thread[1][name]):.1f}",
+            f"{gups(size, size, 32, per_thread[2][name]):.1f}",
+            f"{per_thread[1][name] / per_thread[2][name]:.2f} x",
+        )
+        for name in OPERATIONS
+    ]
+    print_table(
+        f"{size}^2 x {size} angles, 32 slices: two threads against one",
+        ("operator", "1 thread", "2 threads", "ratio"),
+        rows,
+    )
+
+
+def iterations(quick):
+    """SIRT, per slice, against ASTRA's CPU SIRT."""
+    import astra
+
+    size, n_angles, n_slices, n_iter = (256, 180, 16, 20) if quick else (512, 360, 16, 100)
+    A = RadonOperator(ParallelBeam(default_angles(n_angles), size))
+    y = torch.rand(n_slices, *A.range_shape, generator=torch.Generator().manual_seed(0))
+    volume = astra.create_vol_geom(size, size)
+    geometry = astra.create_proj_geom("parallel", 1.0, size, default_angles(n_angles))
+    projector = astra.create_projector("linear", geometry, volume)
+    sinogram, image = astra.data2d.create("-sino", geometry, y[0].numpy()), astra.data2d.create("-vol", volume)
+    config = astra.astra_dict("SIRT")
+    config |= {"ProjectorId": projector, "ProjectionDataId": sinogram, "ReconstructionDataId": image}
+    theirs_iter = 2 if quick else 5  # each costs the same; the whole run would take minutes
+
+    def theirs():
+        algorithm = astra.algorithm.create(config)
+        astra.algorithm.run(algorithm, theirs_iter)
+        astra.algorithm.delete(algorithm)
+
+    seconds = median_seconds({"ours": lambda: sirt(A, y, max_iter=n_iter), "theirs": theirs}, 1 if quick else 3)
+    ours, theirs = seconds["ours"] / n_slices, seconds["theirs"] * n_iter / theirs_iter
+    print_table(
+        f"SIRT, {n_iter} iterations, {size}^2 x {n_angles}, {n_slices} slices",
+        ("tomolearn, s a slice", f"ASTRA CPU, s a slice (from {theirs_iter} iterations)", "ratio"),
+        [(f"{ours:.3f}", f"{theirs:.1f}", f"{theirs / ours:.0f} x")],
+    )
+
+
+_MEMORY = """
+import resource, sys, torch
+from tomolearn.geometry import ParallelBeam, default_angles
+from tomolearn.operators import RadonOperator
+from tomolearn.solvers import fbp
+n, size, n_angles = map(int, sys.argv[1:])
+A = RadonOperator(ParallelBeam(default_angles(n_angles), size))
+fbp(A, torch.ones(1, n_angles, size))
+y = torch.ones(n, n_angles, size)
+x = fbp(A, y)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def memory(quick):
+    """Peak memory of fbp in a fresh process: it may grow by input and output only, and at most three packs."""
+    size, n_angles = 512, 360
+    # The shell between us lets the child start from a small process: Linux hands the peak of the parent down.
+    peak = {}
+    for n in (64, 512):
+        command = ["sh", "-c", '"$0" -c "$1" $2 $3 $4; exit $?', sys.executable, _MEMORY, str(n), str(size), str(n_angles)]
+        peak[n] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    data = (512 - 64) * (size * size + n_angles * size) * 4
+    pack = 32 * (n_angles * (size + 60) + size * size) * 4
+    grown = peak[512] - peak[64]
+    print_table(
+        f"Peak memory of fbp, {size}^2 x {n_angles} angles",
+        ("64 slices, MB", "512 slices, MB", "growth, MB", "input + output, MB", "rest, in packs of 32"),
+        [
+            (
+                f"{peak[64] / 1e6:.0f}",
+                f"{peak[512] / 1e6:.0f}",
+                f"{grown / 1e6:.0f}",
+                f"{data / 1e6:.0f}",
+                f"{(grown - data) / pack:.2f}",
+            )
+        ],
+    )
+
+
+SECTIONS = {"projectors": projectors, "threads": threads, "sirt": iterations, "memory": memory}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes: a look, not a measurement")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(machine())
+    for name in arguments.only.split(","):
+        SECTIONS[name](arguments.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+"""The estimator contract on images: twins of scikit-learn's checks for stacks, and the table of expected failures.
+
+scikit-learn's own checks feed flat tables to every estimator. These feed stacks, and what images bring with them:
+layouts, byte orders, floating types, slices that must not know each other. An estimator's tests describe it by a `Case`
+and run all of it by ``@parametrize_with_image_checks([case, ...])``.
+"""
+
+import contextlib
+import copy
+import inspect
+import io
+import json
+import pickle
+import re
+from dataclasses import dataclass, field
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import r2_score
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import get_tags
+
+# {class name: {name of scikit-learn's check: why it must fail}}; at most 4 for each estimator.
+EXPECTED_FAILED_CHECKS = {}
+
+
+def expected_failed_checks(estimator):
+    """Argument of the same name of scikit-learn's ``parametrize_with_checks``."""
+    return EXPECTED_FAILED_CHECKS.get(type(estimator).__name__, {})
+
+
+@dataclass(frozen=True)
+class Case:
+    """An estimator, a small stack it can learn from in a moment, and what makes it take the same data flat."""
+
+    estimator: object
+    X: np.ndarray  # (n >= 4, rows, columns), float64, all slices different
+    y: np.ndarray | None = None
+    flat: dict = field(default_factory=dict)  # parameters that say the shape of flat X
+    rtol: float = 1e-12  # rounding between layouts and stacks, relative to the largest value, in float64
+    slices_are_independent: bool = True
+
+    def __str__(self):
+        return str(self.estimator)
+
+    def fitted(self, X=None, **parameters):
+        return clone(self.estimator).set_params(**parameters).fit(self.X if X is None else X, self.y)
+
+    def methods(self):
+        return [name for name in ("predict", "transform", "predict_proba") if hasattr(self.estimator, name)]
+
+    def assert_close(self, actual, expected, message="", rtol=None):
+        actual, expected = np.asarray(actual), np.asarray(expected)
+        tolerance = (self.rtol if rtol is None else rtol) * max(np.abs(expected).max(), 1e-30)
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance, err_msg=message)
+
+
+def parametrize_with_image_checks(cases):
+    """Mark a test of the arguments ``case`` and ``check``: every check of this module on every case."""
+    pairs = [(case, check) for case in cases for check in IMAGE_CHECKS]
+    ids = [f"{type(case.estimator).__name__}-{check.__name__}" for case, check in pairs]
+    return pytest.mark.parametrize(("case", "check"), pairs, ids=ids)
+
+
+# ------------------------------------------------------------------------------------------------------ parameters
+
+
+def check_parameters_are_keyword_only_and_plain(case):
+    parameters = list(inspect.signature(type(case.estimator).__init__).parameters.values())[1:]
+    assert {p.kind for p in parameters} == {inspect.Parameter.KEYWORD_ONLY}
+    values = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in case.estimator.get_params().items()}
+    assert json.loads(json.dumps(values)) == json.loads(json.dumps({p.name: values[p.name] for p in parameters}))
+
+
+def check_fit_leaves_parameters_and_data(case):
+    X, y, estimator = case.X.copy(), copy.deepcopy(case.y), clone(case.estimator)
+    before = copy.deepcopy(estimator.get_params())
+    attributes = set(vars(estimator))
+    assert estimator.fit(X, y) is estimator
+    assert all(name.endswith("_") or name.startswith("_") for name in set(vars(estimator)) - attributes)
+    for method in case.methods():
+        getattr(estimator, method)(X)
+    np.testing.assert_array_equal(X, case.X)
+    if y is not None:
+        np.testing.assert_array_equal(y, case.y)
+    for name, value in estimator.get_params().items():
+        np.testing.assert_equal(value, before[name], err_msg=name)
+
+
+def check_predict_leaves_the_estimator(case):
+    estimator = case.fitted()
+    before = pickle.dumps(estimator)
+    for method in case.methods():
+        getattr(estimator, method)(case.X)
+    assert pickle.dumps(estimator) == before
+
+
+def _numpy_state():
+    return pickle.dumps(np.random.get_state())  # noqa: NPY002 - the global generator is what must not be touched
+
+
+def check_fit_is_repeatable_and_leaves_global_generators(case):
+    numpy_state, torch_state = _numpy_state(), torch.get_rng_state()
+    first, second = case.fitted(), case.fitted()
+    second.fit(case.X, case.y)
+    np.testing.assert_array_equal(first.predict(case.X), second.predict(case.X))
+    assert _numpy_state() == numpy_state
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+def check_quiet_at_verbose_0(case):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        case.fitted(verbose=0).predict(case.X)
+    assert printed.getvalue() == ""
+
+
+# ---------------------------------------------------------------------------------------------------------- shapes
+
+
+def check_unfitted_raises(case):
+    for method in case.methods():
+        with pytest.raises(NotFittedError, match=f"This {type(case.estimator).__name__} instance is not fitted yet"):
+            getattr(clone(case.estimator), method)(case.X)
+
+
+def check_features_are_counted(case):
+    estimator = case.fitted()
+    assert estimator.n_features_in_ == np.prod(case.X.shape[1:])
+    assert not hasattr(estimator, "feature_names_in_")
+    assert get_tags(estimator).input_tags.three_d_array and get_tags(estimator).input_tags.two_d_array
+    if hasattr(estimator, "get_feature_names_out"):
+        size = estimator.transform(case.X)[0].size
+        assert len(set(estimator.get_feature_names_out())) == size
+
+
+def check_flat_equals_stack(case):
+    n = len(case.X)
+    flat = case.X.reshape(n, -1)
+    of_stack, of_flat = case.fitted(**case.flat), case.fitted(flat, **case.flat)
+    for method in case.methods():
+        expected = getattr(of_stack, method)(case.X)
+        for estimator in (of_stack, of_flat):
+            result = getattr(estimator, method)(flat)
+            assert result.shape == (n, expected[0].size)
+            case.assert_close(result.reshape(expected.shape), expected, method)
+            case.assert_close(getattr(estimator, method)(case.X), expected, method)
+
+
+def check_another_shape_of_flat_raises(case):
+    estimator = case.fitted(case.X.reshape(len(case.X), -1), **case.flat)
+    size = estimator.n_features_in_
+    message = f"X has {size - 1} features, but {type(estimator).__name__} is expecting {size} features as input"
+    with pytest.raises(ValueError, match=message):
+        estimator.predict(case.X.reshape(len(case.X), -1)[:, 1:])
+
+
+def check_bad_shapes_raise(case):
+    fitted = case.fitted()
+    for call in (clone(case.estimator).fit, *(getattr(fitted, method) for method in case.methods())):
+        with pytest.raises(ValueError, match=r"Expected 2D array, got 1D array instead[\s\S]*Reshape your data"):
+            call(case.X[0, 0])
+        with pytest.raises(ValueError, match=r"X must be \(n_slices, "):
+            call(case.X[None, None])
+        with pytest.raises(ValueError, match="Found array with 0 sample"):
+            call(case.X[:0])
+        with pytest.raises(ValueError, match=r"X must be \(n_slices, .* none of them zero"):
+            call(case.X[:, :0])
+
+
+# ---------------------------------------------------------------------------------------------------------- values
+
+
+def check_not_finite_raises(case):
+    fitted = case.fitted()
+    for value in (np.nan, np.inf, -np.inf):
+        X = case.X.copy()
+        X[2, 0, 1] = value
+        for call in (clone(case.estimator).fit, *(getattr(fitted, method) for method in case.methods())):
+            for data in (X, X.astype(np.float32), X[:, ::-1]):
+                with pytest.raises(ValueError, match=r"^X.* must be finite; got 1 NaN or infinite values.*[Rr]epair"):
+                    call(data)
+
+
+def check_other_kinds_raise(case):
+    fitted = case.fitted()
+    for call in (clone(case.estimator).fit, *(getattr(fitted, method) for method in case.methods())):
+        with pytest.raises(ValueError, match="Complex data not supported"):
+            call(case.X.astype(complex))
+        with pytest.raises(ValueError, match="not compatible with arrays of bytes/strings"):
+            call(case.X.astype(str))
+
+
+def check_floating_types_are_kept(case):
+    expected = case.fitted().predict(case.X)
+    for dtype, rtol in ((np.float64, case.rtol), (np.float32, 1e-4), (np.float16, 1e-2), (np.longdouble, case.rtol)):
+        X = case.X.astype(dtype)
+        for method in case.methods():
+            result = getattr(case.fitted(X), method)(X)
+            assert result.dtype == dtype, method
+            case.assert_close(result, expected, f"{method} of {dtype}", rtol)
+
+
+def check_integers_give_float32(case):
+    X = np.round((case.X - case.X.min()) / np.ptp(case.X) * 100)
+    expected = case.fitted(X).predict(X)
+    for dtype in (np.uint8, np.int8, np.uint16, np.int32, np.uint32, np.int64, np.uint64):
+        result = case.fitted(X.astype(dtype)).predict(X.astype(dtype))
+        assert result.dtype == np.float32
+        case.assert_close(result, expected, str(dtype), 1e-4)
+    mask = X > 50
+    case.assert_close(case.fitted(mask).predict(mask), case.fitted(mask * 1.0).predict(mask * 1.0), "bool", 1e-4)
+
+
+def _layouts(X):
+    yield "Fortran order", np.asfortranarray(X)
+    yield "axes swapped, as projections come", np.ascontiguousarray(X.swapaxes(0, 1)).swapaxes(0, 1)
+    yield "negative strides", X[::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1]
+    yield "every second of a larger array", np.repeat(np.repeat(X, 2, axis=0), 2, axis=2)[::2, :, ::2]
+    read_only = X.copy()
+    read_only.setflags(write=False)
+    yield "read-only", read_only
+    yield "big-endian", X.astype(X.dtype.newbyteorder(">"))
+    yield "list", X.tolist()
+    yield "objects", X.astype(object)
+    yield "tensor", torch.from_numpy(X)
+
+
+def check_layouts_do_not_matter(case):
+    estimator = case.fitted()
+    expected = {method: getattr(estimator, method)(case.X) for method in case.methods()}
+    for name, X in _layouts(case.X):
+        for fitted in (estimator, case.fitted(X)):
+            for method in case.methods():
+                result = getattr(fitted, method)(X)
+                assert isinstance(result, np.ndarray) and result.dtype == np.float64, name
+                case.assert_close(result, expected[method], name)
+
+
+def check_memory_maps_are_read(case, tmp_path):
+    joblib.dump(case.X, tmp_path / "X")
+    X = joblib.load(tmp_path / "X", mmap_mode="r")
+    assert isinstance(X, np.memmap)
+    case.assert_close(case.fitted(X).predict(X), case.fitted().predict(case.X))
+
+
+# ---------------------------------------------------------------------------------------------------------- slices
+
+
+def check_slices_do_not_know_each_other(case):
+    if not case.slices_are_independent:
+        pytest.skip("slices of this estimator are one ordered volume")
+    estimator = case.fitted()
+    order = np.random.default_rng(0).permutation(len(case.X))
+    for method in case.methods():
+        function = getattr(estimator, method)
+        expected = function(case.X)
+        case.assert_close(np.concatenate([function(case.X[i : i + 1]) for i in range(len(case.X))]), expected, method)
+        case.assert_close(function(case.X[order]), expected[order], method)
+
+
+# ---------------------------------------------------------------------------------------------------------- copies
+
+
+def _same(a, b):
+    """Are two fitted attributes equal, arrays and estimators' own objects included?"""
+    return type(a) is type(b) and (
+        np.array_equal(a, b) if isinstance(a, np.ndarray) else pickle.dumps(a) == pickle.dumps(b)
+    )
+
+
+def check_copies_predict_the_same(case):
+    estimator = case.fitted()
+    expected = estimator.predict(case.X)
+    for copied in (pickle.loads(pickle.dumps(estimator)), copy.deepcopy(estimator)):
+        assert vars(copied).keys() == vars(estimator).keys()
+        assert all(_same(value, vars(estimator)[name]) for name, value in vars(copied).items())
+        np.testing.assert_array_equal(copied.predict(case.X), expected)
+
+
+def check_clone_forgets(case):
+    cloned = clone(case.fitted())
+    with pytest.raises(NotFittedError, match="is not fitted yet"):
+        cloned.predict(case.X)
+    np.testing.assert_equal(cloned.get_params(), case.estimator.get_params())
+    np.testing.assert_array_equal(cloned.fit(case.X, case.y).predict(case.X), case.fitted().predict(case.X))
+
+
+def check_pipeline_is_the_estimator(case):
+    pipeline = make_pipeline(clone(case.estimator)).fit(case.X, case.y)
+    for method in case.methods():
+        np.testing.assert_array_equal(getattr(pipeline, method)(case.X), getattr(case.fitted(), method)(case.X))
+
+
+def check_fit_transform_and_predict_are_transform(case):
+    if not hasattr(case.estimator, "transform"):
+        pytest.skip("no transformer")
+    expected = case.fitted().transform(case.X)
+    np.testing.assert_array_equal(clone(case.estimator).fit_transform(case.X, case.y), expected)
+    if expected.shape == (predicted := case.fitted().predict(case.X)).shape:
+        np.testing.assert_array_equal(predicted, expected)
+
+
+def check_score_counts_every_pixel(case):
+    if "float32" not in get_tags(case.estimator).transformer_tags.preserves_dtype:
+        pytest.skip("no images come out")
+    estimator = case.fitted()
+    images = estimator.predict(case.X)
+    truth = images + np.random.default_rng(1).normal(0, images.std(), images.shape)
+    truth[:, 0] = 0  # a background that is the same in all the slices counts too
+    sse, sst = ((truth - images) ** 2).sum(), ((truth - truth.mean(axis=0)) ** 2).sum()
+    for y in (truth, truth.reshape(len(truth), -1), truth.tolist()):
+        assert estimator.score(case.X, y) == pytest.approx(1 - sse / sst, rel=1e-9)
+    assert estimator.score(case.X, images) == 1
+    truth[:, 0] = np.random.default_rng(2).normal(size=truth[:, 0].shape)
+    r2 = r2_score(*(a.reshape(len(a), -1) for a in (truth, images)), multioutput="variance_weighted")
+    assert estimator.score(case.X, truth) == pytest.approx(r2, rel=1e-9)
+    with pytest.raises(ValueError, match=f"y must have shape {re.escape(str(images.shape))}"):
+        estimator.score(case.X, truth[:, :-1])
+    with pytest.raises(ValueError, match="y must have shape"):
+        estimator.score(case.X, np.arange(len(images)))
+    with pytest.raises(ValueError, match="y must be finite"):
+        estimator.score(case.X, np.where(truth == truth[1, 2, 3], np.nan, truth))
+    with pytest.raises(ValueError, match="at least 2 different images.*got 1 of one kind"):
+        estimator.score(case.X[:1], truth[:1])
+
+
+IMAGE_CHECKS = [function for name, function in list(globals().items()) if name.startswith("check_")]

@@ -1,0 +1,76 @@
+"""Calls every operator with odd shapes at every SIMD level; run by tests/test_sanitizers.py under a sanitizer.
+
+``python exercise.py TRIALS`` exercises the operators, ``python exercise.py LIBRARY FUNCTION`` calls one function of
+faults.cpp. Results are not looked at: other tests do that.
+"""
+
+import ctypes
+import sys
+from pathlib import Path
+
+SLICES = (1, 2, 3, 4, 5, 9, 15, 16, 17, 31, 33)
+
+
+def exercise_case(case, rng, n_slices, dtype):
+    """Both directions; returns the number of calls."""
+    import torch
+
+    for shape, function in ((case.domain, case.forward), (case.range, case.adjoint)):
+        function(torch.from_numpy(rng.uniform(-1, 1, (n_slices, *shape))).to(dtype))
+    return 2
+
+
+def exercise_edges(case):
+    """Empty stacks, values that are not numbers, and arguments that are refused."""
+    import torch
+
+    case.forward(torch.zeros((0, *case.domain)))
+    case.forward(torch.full((3, *case.domain), torch.nan))
+    case.forward(torch.full((3, *case.domain), -torch.inf))
+    for wrong in (torch.zeros(3), torch.zeros((3, *case.domain), dtype=torch.int32)):
+        try:
+            case.op(wrong, *case.arguments)
+        except (RuntimeError, NotImplementedError):
+            continue
+        sys.exit(f"{case.op} took a tensor of shape {tuple(wrong.shape)}, {wrong.dtype}")
+    return 5
+
+
+def exercise_operators(n_trials):
+    """Returns the number of calls."""
+    import numpy as np
+    import torch
+    from checks import OPERATORS
+
+    from tomolearn._extension import SIMD_LEVELS, simd_level
+
+    rng = np.random.default_rng(0)
+    n_calls = 0
+    for level in SIMD_LEVELS:
+        simd_level(level)
+        for draw in OPERATORS.values():
+            n_calls += exercise_edges(draw(rng))
+            for trial in range(n_trials):
+                dtype = (torch.float32, torch.float64)[trial % 2]
+                n_calls += exercise_case(draw(rng, small=trial % 3 == 0), rng, int(rng.choice(SLICES)), dtype)
+    return n_calls
+
+
+def main(arguments):
+    if len(arguments) == 2:
+        return getattr(ctypes.CDLL(arguments[0]), arguments[1])(4)
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    import torch
+
+    import tomolearn
+    from tomolearn._extension import load_simulation
+
+    torch.set_num_threads(1)
+    load_simulation()
+    print(Path(tomolearn.__file__).parent)
+    print(exercise_operators(int(arguments[0])), "calls")
+    return 0
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

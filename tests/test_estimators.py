@@ -1,0 +1,151 @@
+"""The estimator contract on every public estimator, the registry, and the public names."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+from estimator_checks import (
+    EXPECTED_FAILED_CHECKS,
+    Case,
+    expected_failed_checks,
+    parametrize_with_image_checks,
+)
+from sklearn.base import clone
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import tomolearn
+import tomolearn.reconstruction
+from tomolearn.base import available_memory, check_memory, register, registry
+from tomolearn.exceptions import MemoryBudgetError
+
+# Few iterations: the checks ask how an estimator behaves, not how well it reconstructs.
+QUICK = {
+    "FBPReconstructor": {},
+    "SIRTReconstructor": {"max_iter": 5},
+    "CGLSReconstructor": {"max_iter": 5},
+    "TVReconstructor": {"max_iter": 5},
+}
+
+
+def quick(name):
+    return registry()[name](**QUICK[name])
+
+
+def sinograms(n=5, n_angles=12, n_detectors=16):
+    return np.random.default_rng(0).random((n, n_angles, n_detectors))
+
+
+def test_the_registry_holds_every_public_estimator():
+    public = {
+        name: thing
+        for name, thing in vars(tomolearn.reconstruction).items()
+        if inspect.isclass(thing) and name in tomolearn.reconstruction.__all__
+    }
+    assert registry() == public
+    assert set(QUICK) == set(public)
+    assert set(EXPECTED_FAILED_CHECKS) <= set(public)
+    assert all(len(failures) <= 4 for failures in EXPECTED_FAILED_CHECKS.values())
+
+
+@pytest.mark.filterwarnings("ignore:each of the .* values of a row of X:UserWarning")
+@pytest.mark.filterwarnings("ignore:SCIPY_ARRAY_API")
+@parametrize_with_checks([quick(name) for name in QUICK], expected_failed_checks=expected_failed_checks)
+def test_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_scikit_learn_skips_nothing(name):
+    tags = get_tags(quick(name))
+    assert tags.input_tags.two_d_array and not tags.no_validation and not tags._skip_test and tags.requires_fit
+    assert tags.target_tags.multi_output and not tags.target_tags.required and not tags.non_deterministic
+
+
+CASES = [
+    Case(
+        clone(quick(name)).set_params(image_shape=(14, 15), center=7.2), sinograms(), flat={"sinogram_shape": (12, 16)}
+    )
+    for name in QUICK
+]
+
+
+@parametrize_with_image_checks(CASES)
+def test_images(case, check, request):
+    if "tmp_path" in inspect.signature(check).parameters:
+        check(case, tmp_path=request.getfixturevalue("tmp_path"))
+    else:
+        check(case)
+
+
+def _predict(estimator, X):
+    return estimator.predict(X)
+
+
+def test_other_processes_predict_the_same():
+    X = sinograms()
+    fitted = [quick(name).fit(X) for name in QUICK]
+    results = joblib.Parallel(n_jobs=2)(joblib.delayed(_predict)(estimator, X) for estimator in fitted)
+    for estimator, result in zip(fitted, results, strict=True):
+        np.testing.assert_allclose(result, estimator.predict(X), rtol=1e-12, err_msg=type(estimator).__name__)
+
+
+def test_two_classes_of_one_name_are_refused(monkeypatch):
+    monkeypatch.setattr("tomolearn.base._REGISTRY", {})
+    one = register(type("Twin", (), {"__module__": "one"}))
+    again = register(type("Twin", (), {"__module__": "one"}))  # a module that is loaded anew
+    assert registry() == {"Twin": again} and one is not again
+    with pytest.raises(ValueError, match=r"Twin is the name of one\.Twin; choose another"):
+        register(type("Twin", (), {"__module__": "two"}))
+    assert registry() == {"Twin": again}
+
+
+def test_memory_is_refused_before_it_is_taken(monkeypatch):
+    assert 2**20 < available_memory() < 2**60
+    monkeypatch.setattr("tomolearn.base.available_memory", lambda: 3 * 2**30)
+    check_memory(3 * 2**30, "the images", "Take fewer.")
+    with pytest.raises(MemoryBudgetError, match=r"^the images need 4\.0 GiB; 3\.0 GiB are available\. Take fewer\.$"):
+        check_memory(4 * 2**30, "the images", "Take fewer.")
+
+
+# ---------------------------------------------------------------------------------------------------- public names
+
+
+def fresh_process(code):
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return run.stdout + run.stderr
+
+
+def test_import_is_quiet_and_light():
+    heavy = "{m.split('.')[0] for m in sys.modules} & {'torch', 'sklearn', 'numpy', 'scipy', 'matplotlib'}"
+    assert fresh_process(f"import sys, tomolearn; print({heavy})").strip() == "set()"
+
+
+def test_every_public_name_resolves():
+    code = (
+        "import sys, tomolearn\n"
+        "assert set(tomolearn.__all__) <= set(dir(tomolearn))\n"
+        "assert tomolearn.solvers.fbp is tomolearn.fbp\n"
+        "from tomolearn import *\n"
+        "print([name for name in tomolearn.__all__ if name not in globals()])\n"
+    )
+    assert fresh_process(code).strip() == "[]"
+
+
+def test_public_names_are_those_of_their_rooms():
+    for room, names in tomolearn._EXPORTS.items():
+        module = importlib.import_module(f"tomolearn.{room}")
+        for name in names:
+            assert name in module.__all__
+            assert getattr(tomolearn, name) is getattr(module, name)
+    assert set(tomolearn._EXPORTS["reconstruction"]) == set(tomolearn.reconstruction.__all__)
+    with pytest.raises(AttributeError, match="module 'tomolearn' has no attribute 'FBP'"):
+        _ = tomolearn.FBP
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        importlib.reload(tomolearn)

@@ -1,0 +1,62 @@
+"""The scripts under examples/ run as a reader would run them, and README.md holds no example that fails."""
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted((ROOT / "examples").glob("plot_*.py"))
+
+
+def test_there_are_examples():
+    assert [path.name for path in SCRIPTS if path.name == "plot_low_dose_scan.py"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_example_runs(script, tmp_path):
+    """In a folder of its own; what it writes is an image that shows something, not a blank page."""
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, str(script), "--out", str(out)],
+        cwd=tmp_path,
+        env=os.environ | {"MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "Warning" not in done.stderr, done.stderr
+    figures = list(out.glob("*.png"))
+    assert figures, f"{script.name} wrote no figure to --out"
+    for figure in figures:
+        assert brightness_spread(figure) > 0.05
+
+
+def brightness_spread(path):
+    import matplotlib.image
+
+    return float(matplotlib.image.imread(path)[..., :3].std())
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.rst"))])
+def test_examples_of_a_page_hold(page):
+    text = (ROOT / page).read_text()
+    results = doctest.testfile(
+        str(ROOT / page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    )
+    assert results.failed == 0
+    assert results.attempted == len(re.findall(r"^\s*>>> ", text, re.MULTILINE))
+
+
+def test_readme_names_only_targets_that_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in ("README.md", "CONTRIBUTING.md"):
+        named = set(re.findall(r"`make ([a-z]+)[ `]", (ROOT / page).read_text()))
+        assert named <= targets, page
+    assert "test" in named
