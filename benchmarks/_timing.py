@@ -12,7 +12,7 @@ from tomolearn._extension import simd_level
 
 
 def median_seconds(calls, repeats):
-    """Median seconds of each of ``calls`` (name -> function), called in turn ``repeats`` times after one warm-up each."""
+    """Median seconds of each of ``calls`` (name -> function), called in turn ``repeats`` times after a warm-up."""
     for call in calls.values():
         call()
     seconds = {name: [] for name in calls}
@@ -27,13 +27,12 @@ def median_seconds(calls, repeats):
 def machine():
     """One line: processor, cores, SIMD level in use, versions."""
     info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        if info.exists()
-        else []
+    lines = info.read_text().splitlines() if info.exists() else []
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return (
+        f"{name}, {os.cpu_count()} cores, SIMD {simd_level()}, torch {torch.__version__}, {torch.get_num_threads()} "
+        f"threads, load {os.getloadavg()[0]:.1f}"
     )
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores, SIMD {simd_level()}, torch {torch.__version__}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}"
 
 
 def print_table(title, header, rows):

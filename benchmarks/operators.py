@@ -104,11 +104,9 @@ def projectors(quick):
         ("SIMD", "slices", "operator", "GUPS", "against ASTRA CPU", "against scikit-image"),
         rows,
     )
-    print(
-        f"\nASTRA CPU linear: {gups(size, n_angles, 1, peers['forward']):.3f} forward, "
-        f"{gups(size, n_angles, 1, peers['back']):.3f} back; scikit-image: {gups(size, n_angles, 1, peers['sk_forward']):.3f} "
-        f"forward, {gups(size, n_angles, 1, peers['sk_back']):.3f} back (GUPS)"
-    )
+    speed = {name: f"{gups(size, n_angles, 1, seconds):.3f}" for name, seconds in peers.items()}
+    print(f"\nASTRA CPU linear: {speed['forward']} forward, {speed['back']} back (GUPS)")
+    print(f"scikit-image: {speed['sk_forward']} forward, {speed['sk_back']} back (GUPS)")
 
 
 def threads(quick):
@@ -194,7 +192,8 @@ def memory(quick):
     # The shell between us lets the child start from a small process: Linux hands the peak of the parent down.
     peak = {}
     for n in (64, 512):
-        command = ["sh", "-c", '"$0" -c "$1" $2 $3 $4; exit $?', sys.executable, _MEMORY, str(n), str(size), str(n_angles)]
+        script = '"$0" -c "$1" $2 $3 $4; exit $?'
+        command = ["sh", "-c", script, sys.executable, _MEMORY, str(n), str(size), str(n_angles)]
         peak[n] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     data = (512 - 64) * (size * size + n_angles * size) * 4
     pack = 32 * (n_angles * (size + 60) + size * size) * 4

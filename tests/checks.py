@@ -30,7 +30,7 @@ class Case:
 
 
 def draw_beam(rng, small=False):
-    """A random scan: half with exact right and half-right angles, with narrow, unit and wide bins, axes off the middle."""
+    """A random scan: half with exact multiples of 15 degrees; narrow, unit and wide bins; axes off the middle."""
     size = 12 if small else 60
     rows, columns, n_detectors = (int(v) for v in rng.integers(1, size, 3))
     n_angles = int(rng.integers(1, 5 if small else 16))

@@ -38,6 +38,13 @@ def test_example_runs(script, tmp_path):
         assert brightness_spread(figure) > 0.05
 
 
+def test_fuzzing_runs():
+    command = [sys.executable, str(ROOT / "tests" / "fuzz.py"), "--trials", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("20 trials from seed 0")
+
+
 def brightness_spread(path):
     import matplotlib.image
 

@@ -145,6 +145,12 @@ def test_angles_that_span_many_turns_stay_what_the_unit_said():
     np.testing.assert_array_equal(estimator.fit(scan(phantoms())).angles_, angles)
 
 
+def test_a_stack_has_no_feature_names():
+    fitted = FBPReconstructor().fit(scan(phantoms(), 12))
+    fitted.feature_names_in_ = np.array(["a", "b"], dtype=object)  # as a data frame would have left them
+    assert not hasattr(fitted.fit(scan(phantoms(), 12)), "feature_names_in_")
+
+
 def test_flat_rows_are_taken_as_one_angle_with_a_warning():
     rows = np.random.default_rng(0).random((3, 7))
     with pytest.warns(UserWarning, match=r"each of the 7 values of a row of X .* Give X of shape .*sinogram_shape"):
@@ -241,14 +247,15 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize("reconstructor", ALL)
 def test_progress_is_shown_on_a_terminal_alone(reconstructor, monkeypatch):
-    X = np.zeros((40, 6, 8))  # zeros: SIRT and CGLS are done after one iteration, and the bar must end all the same
-    X[:35] = 1
+    X = np.ones((40, 6, 8))
+    X[32:] = 0  # a block of zeros: SIRT and CGLS are done after one iteration, and the bar must end all the same
     loud, quiet = reconstructor(verbose=1).fit(X), reconstructor(verbose=False).fit(X)
     expected = quiet.predict(X)
-    for stream, text in ((Terminal(), f"{reconstructor.__name__}: 100%"), (io.StringIO(), "")):
+    bar = f"{reconstructor.__name__}: 100%"
+    for estimator, stream, text in ((loud, Terminal(), bar), (loud, io.StringIO(), ""), (quiet, Terminal(), "")):
         monkeypatch.setattr("sys.stderr", stream)
-        np.testing.assert_array_equal(loud.predict(X), expected)
-        assert (text in stream.getvalue()) if text else stream.getvalue() == ""
+        np.testing.assert_array_equal(estimator.predict(X), expected)
+        assert text in stream.getvalue() if text else stream.getvalue() == ""
 
 
 # -------------------------------------------------------------------------------------------- searches and pipelines
@@ -389,6 +396,14 @@ def test_images_beyond_memory_are_refused(reconstructor):
     if reconstructor in ITERATIVE:
         with pytest.raises(MemoryBudgetError, match="^3 images of 10000000 x 1000000 pixels"):
             fitted.set_params(tol=0.1).fit(X)
+
+
+def test_the_number_of_slices_counts_against_memory(monkeypatch):
+    X = np.ones((200, 2, 64), np.float32)
+    monkeypatch.setattr("tomolearn.base.available_memory", lambda: 3 * 10**6)
+    assert FBPReconstructor(image_shape=(32, 64)).fit_transform(X).nbytes < 2 * 10**6
+    with pytest.raises(MemoryBudgetError, match="^200 images of 64 x 64 pixels need .*take fewer slices at once"):
+        FBPReconstructor().fit_transform(X)
 
 
 # ---------------------------------------------------------------------------------------------------- measured data

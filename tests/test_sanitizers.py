@@ -1,5 +1,6 @@
 """The C++ side under the address, undefined-behaviour and thread sanitizers: any report is a failure."""
 
+import functools
 import os
 import re
 import shutil
@@ -77,9 +78,12 @@ class Instrumented:
         return subprocess.run(list(map(str, command)), env=self.environment, capture_output=True, text=True)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+build = functools.cache(Instrumented)
+
+
+@pytest.fixture(params=KINDS)
 def instrumented(request):
-    return Instrumented(request.param)
+    return build(request.param)
 
 
 def test_operators_under_the_sanitizer(instrumented):

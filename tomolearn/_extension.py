@@ -37,8 +37,8 @@ def load_operators():
         torch.ops.load_library(path)
     except OSError as error:
         raise ExtensionError(
-            f"The compiled operators of tomolearn do not load under torch {torch.__version__} (2.13 or newer is needed)."
-            f"\n  {error}\n{_CURE}"
+            f"The compiled operators of tomolearn do not load under torch {torch.__version__} (2.13 or newer?).\n"
+            f"  {error.__cause__ or error}\n{_CURE}"
         ) from error
     return torch.ops.tomolearn
 

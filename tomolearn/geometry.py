@@ -18,7 +18,20 @@ SPACING_RANGE = (0.01, 100.0)
 
 
 def default_angles(n_angles: int) -> np.ndarray:
-    """``n_angles`` equally spaced angles over [0, pi), in radians, float64.
+    """Equally spaced angles over half a turn, [0, pi), in radians.
+
+    Parameters
+    ----------
+    n_angles : int
+
+    Returns
+    -------
+    ndarray of shape (n_angles,), float64
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``n_angles`` is not a positive integer.
 
     Examples
     --------
@@ -86,11 +99,23 @@ def check_center(center, n_angles: int, n_detectors: int) -> np.ndarray:
     center : float or array-like or None
         Detector coordinate of the rotation axis; None: the middle, ``(n_detectors - 1) / 2``. A number; one per angle,
         shape (n_angles,); one per slice, shape (n_slices, 1); or both, shape (n_slices, n_angles).
+    n_angles, n_detectors : int
+        Of the scan.
+
+    Returns
+    -------
+    ndarray of shape (1, n_angles) or (n_slices, n_angles), float64
 
     Raises
     ------
     GeometryError
         If the shape fits none of these or a value is not finite or further than 10 detector widths from the middle.
+
+    Examples
+    --------
+    >>> from tomolearn.geometry import check_center
+    >>> check_center(None, n_angles=3, n_detectors=8).tolist()
+    [[3.5, 3.5, 3.5]]
     """
     if center is None:
         center = (n_detectors - 1) / 2

@@ -14,8 +14,8 @@ __all__ = ["GradientOperator", "LinearOperator", "RadonOperator"]
 class LinearOperator:
     """A linear map from images of `domain_shape` to data of `range_shape`, with its exact transpose.
 
-    Subclasses define ``_forward`` and ``_adjoint`` on float32 or float64 tensors with a leading axis of slices, each the
-    exact transpose of the other and differentiable.
+    Subclasses define ``_forward`` and ``_adjoint`` on float32 or float64 tensors with a leading axis of slices, each
+    the exact transpose of the other and differentiable.
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ class PackedBackprojector {
     const T* source = packed + first_angle * padded_ * Z;
     for (int y = 0; y < kTile; y += kGroup / kPatch)
       for (int x = 0; x < kTile; x += kPatch) {
-        if (pairs_ > 1)
+        if (pairs_ > 1 || g_.spacing < 0.7)
           tabulate_wide(first_angle, n, x, y, tables);
         else if (footprint_ == Footprint::pixel)
           tabulate<true>(first_angle, n, x, y, tables);
