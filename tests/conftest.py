@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # scikit-learn's check of array API input asks for it
+
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
 

@@ -65,14 +65,17 @@ class LinearOperator:
         ----------
         G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed. (2013), section 7.3.
         """
-        x = torch.rand((1, *self.domain_shape), generator=torch.Generator().manual_seed(0))
-        value = 0.0
+        return float(self._slice_norms(n_iter).max())
+
+    def _slice_norms(self, n_iter: int = 30, n_slices: int = 1) -> torch.Tensor:
+        """Norms of operators that differ by slice, float64 (n_slices,)."""
+        start = torch.rand((1, *self.domain_shape), generator=torch.Generator().manual_seed(0))
+        x = start.expand(n_slices, *self.domain_shape)
+        value = torch.zeros(n_slices, dtype=torch.float64)
         for _ in range(n_iter):
-            length = torch.linalg.vector_norm(x)
-            if length == 0:
-                return 0.0
-            x = self._adjoint(self._forward(x / length))
-            value = float(torch.linalg.vector_norm(x)) ** 0.5
+            length = torch.linalg.vector_norm(x.flatten(1), dim=1).view(-1, *[1] * len(self.domain_shape))
+            x = self._adjoint(self._forward(torch.where(length > 0, x / length, 0)))
+            value = torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float64).sqrt()
         return value
 
 
@@ -142,6 +145,9 @@ class RadonOperator(LinearOperator):
     def backproject(self, y: torch.Tensor) -> torch.Tensor:
         """Pixel-driven back-projection of tensors (n, n_angles, n_detectors), as filtered back-projection wants it."""
         return operators().backproject(y, *self._rays(y), *self.domain_shape)
+
+    def _slice_norms(self, n_iter=30):
+        return super()._slice_norms(n_iter, self.center.shape[0])
 
     def _rays(self, stack):
         if self.center.shape[0] not in (1, stack.shape[0]):

@@ -80,16 +80,18 @@ def cgls(A, y, *, max_iter=20, x0=None, regularization=0.0, nonnegative=False, w
         alpha = torch.where(curvature > 0, dot(s, p) / curvature, 0)
         x.addcmul_(alpha, p)
         r.addcmul_(alpha, q, value=-1)
-        clipped = nonnegative and bool((x < 0).any())
-        if clipped:
-            x.clamp_(min=0)
-            r = y - A._forward(x)
+        if nonnegative:  # slice by slice, so that none restarts because another one was clipped
+            clipped = (x < 0).flatten(1).any(1).view(-1, 1, 1)
+            if clipped.any():
+                x.clamp_(min=0)
+                r = torch.where(clipped, y - A._forward(x), r)
         residual = residual_norm(r, w)
         if (callback is not None and callback(k, x, residual)) or bool((residual <= goal).all()):
             break
         s = descent(r)
         gamma, last = dot(s, s), gamma
-        p = s.clone() if clipped else p.mul_(torch.where(last > 0, gamma / last, 0)).add_(s)
+        beta = torch.where(last > 0, gamma / last, 0)
+        p = p.mul_(torch.where(clipped, 0, beta) if nonnegative else beta).add_(s)
         if nonnegative:
             p = torch.where((x <= 0) & (p < 0), 0, p)
     return restore(x)

@@ -70,18 +70,19 @@ def tv(A, y, *, regularization=0.01, max_iter=200, x0=None, nonnegative=False, w
     strength = check_real(regularization, "regularization", low=0)
     x = start(A, y, x0)
     D = GradientOperator(A.domain_shape)
-    scale = max(A.norm(), 1e-12)
+    scale = A._slice_norms().clamp_(min=1e-12).to(y.dtype).view(-1, 1, 1)  # slices of other centres, other norms
     nu = scale / D.norm()  # A and nu D then have the same norm, and the pair [A; nu D] has sqrt(2) times that
     tau = sigma = 1 / (1.02 * 2**0.5 * scale)  # 2 %: power iteration finds the norm from below
+    bound = (strength / nu)[:, None]
     shrink = 1 / (1 + sigma) if w is None else w / (w + sigma)
     p, q, ahead = torch.zeros_like(y), y.new_zeros(y.shape[0], *D.range_shape), x.clone()
     for k in range(1, max_iter + 1):
         r = y - A._forward(ahead)
-        p = p.sub_(r, alpha=sigma).mul_(shrink)
-        q = q.add_(D._forward(ahead), alpha=sigma * nu)
+        p = p.sub_(sigma * r).mul_(shrink)
+        q = q.addcmul_((sigma * nu)[:, None], D._forward(ahead))
         length = torch.linalg.vector_norm(q, dim=1, keepdim=True)
-        q.mul_((strength / nu) / length.clamp_(min=max(strength / nu, 1e-30)))
-        step = A._adjoint(p).add_(D._adjoint(q), alpha=nu).mul_(-tau)
+        q.mul_(bound / length.clamp_(min=1e-30).maximum(bound))
+        step = A._adjoint(p).addcmul_(nu, D._adjoint(q)).mul_(-tau)
         last = x
         x = x + step
         if nonnegative:
