@@ -5,6 +5,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include "projector.h"
+#include "runtime.h"
 #include "simd_level.h"
 
 using torch::headeronly::ScalarType;
@@ -113,6 +114,7 @@ Tensor apply(Direction direction, Footprint footprint, const Tensor& input, cons
                                                     : std::vector<int64_t>{in.size(0), size0, size1});
   if (out.numel() == 0) return out;
   if (in.numel() == 0) return torch::stable::zero_(out);
+  advise_huge_pages(out.data_ptr(), out.numel() * out.element_size());
   Geometry g{int(forward ? in.size(1) : size0), int(forward ? in.size(2) : size1), int(n_angles),
              int(forward ? size0 : in.size(2)), spacing, data<double>(angles), data<double>(center)};
   if (in.scalar_type() == ScalarType::Float)

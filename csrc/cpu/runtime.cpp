@@ -21,10 +21,18 @@ void* scratch_allocate(size_t bytes) {
   const size_t size = (bytes + 64 + alignment - 1) / alignment * alignment;
   void* memory = std::aligned_alloc(alignment, size);
   if (!memory) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-  if (alignment == huge) madvise(memory, size, MADV_HUGEPAGE);
-#endif
+  advise_huge_pages(memory, size);
   return memory;
+}
+
+void advise_huge_pages(void* memory, size_t bytes) {
+#if defined(MADV_HUGEPAGE)
+  constexpr uintptr_t worthwhile = uintptr_t{1} << 22, page = 4096;
+  if (bytes < worthwhile) return;
+  const uintptr_t first = reinterpret_cast<uintptr_t>(memory);
+  const uintptr_t begin = (first + page - 1) / page * page, end = (first + bytes) / page * page;
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
 }
 
 void scratch_free(void* memory) { std::free(memory); }

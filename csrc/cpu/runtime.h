@@ -22,4 +22,8 @@ void run_jobs(int64_t count, void (*worker)(void* context, Jobs& jobs), void* co
 void* scratch_allocate(size_t bytes);
 void scratch_free(void* memory);
 
+// Asks for huge pages under a large result that is about to be written for the first time: its page faults cost as much as
+// some of the arithmetic.
+void advise_huge_pages(void* memory, size_t bytes);
+
 }  // namespace tomolearn

@@ -73,11 +73,12 @@ TOMO_INLINE void gather(T* __restrict out, int n_outputs, const T* __restrict so
       sum[k][v];
 }
 
-// A table row as one value: the compiler splits it into registers of the level. Plain loops over 16 came out half as wide.
+// Vectors of the level's width for the tables, written out: the compiler's own vectors came out half as wide.
 template <class T>
-struct Row {
-  typedef T values __attribute__((vector_size(kGroup * sizeof(T)), aligned(sizeof(T)), may_alias));
-  typedef int indices __attribute__((vector_size(kGroup * sizeof(int)), aligned(sizeof(int)), may_alias));
+struct Lanes {
+  static constexpr int count = TOMO_VECTOR_BYTES / int(sizeof(T));
+  typedef T values __attribute__((vector_size(count * sizeof(T)), aligned(sizeof(T)), may_alias));
+  typedef int indices __attribute__((vector_size(count * sizeof(int)), aligned(sizeof(int)), may_alias));
 };
 
 // One table row: for kGroup positions `t` >= 0 relative to the grid point at offset `base` (plus own[k], where outputs have
@@ -86,24 +87,26 @@ struct Row {
 template <class T, bool INTERPOLATE>
 TOMO_INLINE void table_row(const T* position, T shift, T peak, T slope, int base, const int* own, int step, int* offset, T* w0,
                            T* w1) {
-  using Values = typename Row<T>::values;
-  using Indices = typename Row<T>::indices;
+  using Values = typename Lanes<T>::values;
+  using Indices = typename Lanes<T>::indices;
   const Values zero = {};
-  Values t = *(const Values*)position + shift;
-  t = t > zero ? t : zero;  // rounding may leave -1e-7
-  const Indices i = __builtin_convertvector(t, Indices);
-  const Values f = t - __builtin_convertvector(i, Values);
-  Indices at = i * step + base;
-  if (own) at += *(const Indices*)own;
-  *(Indices*)offset = at;
-  if (INTERPOLATE) {
-    const Values right = f * peak;
-    *(Values*)w0 = peak - right;
-    *(Values*)w1 = right;
-  } else {
-    const Values left = peak - slope * f, right = (peak - slope) + slope * f;
-    *(Values*)w0 = left > zero ? left : zero;
-    *(Values*)w1 = right > zero ? right : zero;
+  TOMO_UNROLL for (int k = 0; k < kGroup; k += Lanes<T>::count) {
+    Values t = *(const Values*)(position + k) + shift;
+    t = t > zero ? t : zero;  // rounding may leave -1e-7
+    const Indices i = __builtin_convertvector(t, Indices);
+    const Values f = t - __builtin_convertvector(i, Values);
+    Indices at = i * step + base;
+    if (own) at += *(const Indices*)(own + k);
+    *(Indices*)(offset + k) = at;
+    if (INTERPOLATE) {
+      const Values right = f * peak;
+      *(Values*)(w0 + k) = peak - right;
+      *(Values*)(w1 + k) = right;
+    } else {
+      const Values left = peak - slope * f, right = (peak - slope) + slope * f;
+      *(Values*)(w0 + k) = left > zero ? left : zero;
+      *(Values*)(w1 + k) = right > zero ? right : zero;
+    }
   }
 }
 
