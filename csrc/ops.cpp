@@ -14,6 +14,10 @@ STABLE_TORCH_LIBRARY(tomolearn, m) {
   // The other matched pair: linear interpolation on the detector, which is what filtered back-projection wants.
   m.def("backproject(Tensor projections, Tensor angles, Tensor center, float spacing, int rows, int columns) -> Tensor");
   m.def("backproject_adjoint(Tensor images, Tensor angles, Tensor center, float spacing, int n_detectors) -> Tensor");
+  // Patches on a regular grid, 2-D and 3-D, and the transpose. For each axis in turn `index` says which pixel every element
+  // of every patch reads (-1: none) and `weight` (default 1) times what; both flat, on the CPU. See common/patches.h.
+  m.def("extract_patches(Tensor images, Tensor index, Tensor? weight, SymInt[] counts, SymInt[] patch_shape) -> Tensor");
+  m.def("stitch_patches(Tensor patches, Tensor index, Tensor? weight, SymInt[] counts, SymInt[] image_shape) -> Tensor");
   // Highest SIMD level to use from now on (0 baseline, 1 AVX2, 2 AVX-512; -1: leave as it is); returns the level in use.
   m.def("simd_level(int limit) -> int");
 }

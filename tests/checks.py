@@ -65,12 +65,58 @@ def _radon_like(forward, adjoint, footprint, transposed):
     return draw
 
 
+def _draw_table(rng, extent, weighted):
+    """One axis of a grid of patches: any pixel may be read by any element, in runs of both directions or at random."""
+    count, size = (int(v) for v in rng.integers(1, 4, 2))
+    if rng.random() < 0.7:
+        step = rng.choice([-1, 1], (count, 1))
+        index = rng.integers(-1, extent, (count, 1)) + step * np.arange(size)
+        index = np.where((index < 0) | (index >= extent), -1, index)
+    else:
+        index = rng.integers(-1, extent, (count, size))
+    weight = rng.uniform(0.1, 1, (count, size)) if weighted else np.ones((count, size))
+    return index, weight, weight[..., None] * (index[..., None] == np.arange(extent))
+
+
+def _patches(transposed):
+    def draw(rng, small=False):
+        weighted, n_axes = rng.random() < 0.5, int(rng.integers(2, 4))
+        image_shape = tuple(int(v) for v in rng.integers(1, 5 if small or n_axes == 3 else 12, n_axes))
+        indices, weights, matrices = zip(*(_draw_table(rng, n, weighted) for n in image_shape), strict=True)
+        counts, patch_shape = zip(*(index.shape for index in indices), strict=True)
+        tables = (
+            torch.from_numpy(np.concatenate([index.ravel() for index in indices]).astype(np.int32)),
+            torch.from_numpy(np.concatenate([weight.ravel() for weight in weights])) if weighted else None,
+        )
+        ops = operators()
+
+        def extract(x):
+            return ops.extract_patches(x, *tables, counts, patch_shape)
+
+        def stitch(y):
+            return ops.stitch_patches(y, *tables, counts, image_shape)
+
+        def matrix():
+            product = np.einsum("pjy,qkx->pqjkyx" if n_axes == 2 else "oiz,pjy,qkx->opqijkzyx", *matrices)
+            return product.reshape(-1, np.prod(image_shape))
+
+        data = (int(np.prod(counts)), *patch_shape)
+        if transposed:
+            arguments = (*tables, counts, image_shape)
+            return Case(stitch, extract, data, image_shape, ops.stitch_patches, arguments, lambda: matrix().T)
+        return Case(extract, stitch, image_shape, data, ops.extract_patches, (*tables, counts, patch_shape), matrix)
+
+    return draw
+
+
 # name of the operator in csrc/ops.cpp -> a function that draws a Case
 OPERATORS = {
     "radon": _radon_like("radon", "radon_adjoint", "line", transposed=False),
     "radon_adjoint": _radon_like("radon", "radon_adjoint", "line", transposed=True),
     "backproject": _radon_like("backproject_adjoint", "backproject", "pixel", transposed=True),
     "backproject_adjoint": _radon_like("backproject_adjoint", "backproject", "pixel", transposed=False),
+    "extract_patches": _patches(transposed=False),
+    "stitch_patches": _patches(transposed=True),
 }
 NOT_LINEAR = {"simd_level"}
 
@@ -106,7 +152,9 @@ def check_layouts(case, rng):
     x = uniform(rng, (4, *case.domain), torch.float32)
     strided = torch.stack([x, -x], -1)[..., 0]
     torch.testing.assert_close(case.forward(strided), case.forward(x), rtol=0, atol=0)
-    torch.testing.assert_close(case.forward(x[:1].expand_as(x)), case.forward(x[:1].repeat(4, 1, 1)), rtol=0, atol=0)
+    torch.testing.assert_close(
+        case.forward(x[:1].expand_as(x)), case.forward(x[:1].expand_as(x).contiguous()), rtol=0, atol=0
+    )
     assert case.forward(x[:0]).shape == (0, *case.range)
 
 

@@ -8,6 +8,7 @@ from functools import cache
 import torch
 
 from tomolearn._extension import load_operators
+from tomolearn.ops._register_patches import register_patches
 
 __all__ = ["operators"]
 
@@ -26,6 +27,7 @@ def operators():
             f"tomolearn::{name}", _gradient(getattr(ops, partner)), setup_context=_remember_geometry
         )
         torch.library.register_vmap(f"tomolearn::{name}", _vmap(getattr(ops, name)))
+    register_patches(ops)
     return ops
 
 

@@ -80,7 +80,7 @@ def tv(A, y, *, regularization=0.01, max_iter=200, x0=None, nonnegative=False, w
         r = y - A._forward(ahead)
         p = p.sub_(sigma * r).mul_(shrink)
         q = q.addcmul_((sigma * nu)[:, None], D._forward(ahead))
-        length = torch.linalg.vector_norm(q, dim=1, keepdim=True)
+        length = torch.hypot(q[:, :1], q[:, 1:])  # vector_norm over so short an axis is ten times slower
         q.mul_(bound / length.clamp_(min=1e-30).maximum(bound))
         step = A._adjoint(p).addcmul_(nu, D._adjoint(q)).mul_(-tau)
         last = x

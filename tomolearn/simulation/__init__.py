@@ -1,0 +1,20 @@
+"""Phantoms whose projections are known exactly, and the noise of a detector.
+
+Images and sinograms of ellipses, volumes and projections of spheres, random packings of spheres for foams, and photon
+or Gaussian noise. All randomness comes from ``random_state``; NumPy arrays in, NumPy arrays out. Lengths are pixels.
+"""
+
+from tomolearn.simulation.ellipses import ellipse_image, ellipse_sinogram, shepp_logan_ellipses
+from tomolearn.simulation.noise import add_gaussian_noise, add_photon_noise
+from tomolearn.simulation.spheres import pack_spheres, sphere_projections, sphere_volume
+
+__all__ = [
+    "add_gaussian_noise",
+    "add_photon_noise",
+    "ellipse_image",
+    "ellipse_sinogram",
+    "pack_spheres",
+    "shepp_logan_ellipses",
+    "sphere_projections",
+    "sphere_volume",
+]
