@@ -1,5 +1,7 @@
 """Slow truths, written from the definitions: loops or dense matrices in float64, nothing shared with the product."""
 
+import re
+
 import numpy as np
 
 
@@ -50,3 +52,18 @@ def _splat(matrix, cos, sin, center, spacing):
             for d in (int(np.floor(t)), int(np.floor(t)) + 1):
                 if 0 <= d < n_detectors:
                     matrix[d, r, c] += max(0.0, 1 - abs(d - t))
+
+
+def tomophantom_models(folder, half):
+    """{number: table} of the models of TomoPhantom's 2-D library that hold ellipses only, in pixels of an image of edge
+    2 * half. Its first coordinate runs down the rows and its angle is clockwise.
+    """
+    text = (folder / "tomophantom_lib" / "Phantom2DLibrary.dat").read_text()
+    models = {}
+    for number, body in re.findall(r"^Model : (\d+);\n(.*?)(?=^Model|\Z)", text, re.MULTILINE | re.DOTALL):
+        objects = re.findall(r"^Object : (\w+) ([^;]*);", body, re.MULTILINE)
+        if "Endvar" in body or any(kind != "ellipse" for kind, _ in objects):
+            continue
+        c, x, y, a, b, angle = np.array([row.split() for _, row in objects], dtype=float).T
+        models[number] = np.column_stack([c, a * half, b * half, y * half, -x * half, -np.deg2rad(angle)])
+    return models

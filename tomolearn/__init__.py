@@ -9,12 +9,12 @@ _EXPORTS = {
     "geometry": ("ParallelBeam",),
     "metrics": ("dice", "iou", "mcc", "mse", "nrmse", "psnr", "scorer", "ssim"),
     "operators": ("GradientOperator", "LinearOperator", "RadonOperator"),
-    "ops": ("backproject", "backproject_adjoint", "radon", "radon_adjoint"),
+    "ops": ("backproject", "backproject_adjoint", "extract_patches", "radon", "radon_adjoint", "stitch_patches"),
     "reconstruction": ("CGLSReconstructor", "FBPReconstructor", "SIRTReconstructor", "TVReconstructor"),
     "solvers": ("cgls", "fbp", "sirt", "tv"),
 }
 _ROOM_OF = {name: room for room, names in _EXPORTS.items() for name in names}
-_ROOMS = (*_EXPORTS, "base", "exceptions")
+_ROOMS = (*_EXPORTS, "base", "exceptions", "simulation")
 
 __all__ = ["__version__", *sorted(_ROOM_OF)]
 

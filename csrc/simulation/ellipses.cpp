@@ -10,25 +10,24 @@ struct Point {
 double dot(Point p, Point q) { return p.x * q.x + p.y * q.y; }
 double cross(Point p, Point q) { return p.x * q.y - p.y * q.x; }
 
-// Signed area of the unit disc between the rays from the origin through p and through q.
-double sector(Point p, Point q) { return 0.5 * std::atan2(cross(p, q), dot(p, q)); }
-
-// Signed area of the triangle (origin, p, q) that lies in the unit disc. Summed over the edges of a polygon, these are
-// the area of the polygon that lies in the disc.
-double triangle_in_disc(Point p, Point q) {
-  const Point edge{q.x - p.x, q.y - p.y};
+// Signed area of the triangle (origin, p, p + edge) that lies in the unit disc. Summed over the edges of a polygon,
+// these are the area of the polygon that lies in the disc. turn is cross(p, edge), of which all areas are multiples: the
+// caller knows it to more digits where pixels are tiny against the ellipse.
+double triangle_in_disc(Point p, Point edge, double turn) {
   const double length2 = dot(edge, edge), along = dot(p, edge), outside = dot(p, p) - 1;
+  const auto at = [&](double t) { return Point{p.x + t * edge.x, p.y + t * edge.y}; };
+  // Between the rays from the origin through two points of the edge.
+  const auto sector = [&](double from, double to) {
+    return 0.5 * std::atan2((to - from) * turn, dot(at(from), at(to)));
+  };
   const double discriminant = along * along - length2 * outside;
-  if (discriminant <= 0) return sector(p, q);
+  if (discriminant <= 0) return sector(0, 1);
   const double root = std::sqrt(discriminant);
   double enter = (-along - root) / length2, leave = (-along + root) / length2;
-  if (leave <= 0 || enter >= 1) return sector(p, q);
-  const Point first = enter > 0 ? Point{p.x + enter * edge.x, p.y + enter * edge.y} : p;
-  const Point second = leave < 1 ? Point{p.x + leave * edge.x, p.y + leave * edge.y} : q;
-  double area = 0.5 * cross(first, second);
-  if (enter > 0) area += sector(p, first);
-  if (leave < 1) area += sector(second, q);
-  return area;
+  if (leave <= 0 || enter >= 1) return sector(0, 1);
+  enter = std::max(enter, 0.0);
+  leave = std::min(leave, 1.0);
+  return sector(0, enter) + 0.5 * (leave - enter) * turn + sector(leave, 1);
 }
 
 // An ellipse seen from pixels: which share of a pixel it covers.
@@ -49,8 +48,8 @@ class PixelShare {
   // Share of the pixel with its centre at (x, y).
   double operator()(double x, double y) const {
     constexpr double kGuard = 1e-12;  // pixels on the fence go through the samples
-    const Point p = turned(x - e_.x, y - e_.y);
-    const double u = p.x / e_.a, v = p.y / e_.b, distance = std::sqrt(u * u + v * v);
+    const Point p = scaled(turned(x - e_.x, y - e_.y));
+    const double distance = std::sqrt(dot(p, p));
     if (distance <= 1 - reach_ - kGuard) return 1;
     if (distance >= 1 + reach_ + kGuard) return 0;
     return n_ ? sampled(x - e_.x, y - e_.y) : covered(x - e_.x, y - e_.y);
@@ -58,6 +57,7 @@ class PixelShare {
 
  private:
   Point turned(double dx, double dy) const { return {dx * cos_ + dy * sin_, dy * cos_ - dx * sin_}; }
+  Point scaled(Point p) const { return {p.x / e_.a, p.y / e_.b}; }
 
   double sampled(double dx, double dy) const {
     const double a2 = e_.a * e_.a, b2 = e_.b * e_.b;
@@ -75,14 +75,19 @@ class PixelShare {
 
   double covered(double dx, double dy) const {
     constexpr Point kCorners[] = {{-0.5, -0.5}, {0.5, -0.5}, {0.5, 0.5}, {-0.5, 0.5}};
-    Point corners[4];
-    for (int i = 0; i < 4; i++) {
-      const Point p = turned(dx + kCorners[i].x, dy + kCorners[i].y);
-      corners[i] = {p.x / e_.a, p.y / e_.b};
-    }
+    constexpr Point kEdges[] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}};
+    constexpr double kRounding = 1e-11;  // of the sum: so near to it, nothing and all are meant
+    const Point center = scaled(turned(dx, dy));
     double area = 0;
-    for (int i = 0; i < 4; i++) area += triangle_in_disc(corners[i], corners[(i + 1) % 4]);
-    return std::clamp(area * e_.a * e_.b, 0.0, 1.0);
+    for (int i = 0; i < 4; i++) {
+      const Point corner = scaled(turned(kCorners[i].x, kCorners[i].y));
+      const Point edge = scaled(turned(kEdges[i].x, kEdges[i].y));
+      // cross(corner, edge) is half the area of the pixel, for every edge.
+      const double turn = cross(center, edge) + 0.5 / (e_.a * e_.b);
+      area += triangle_in_disc({center.x + corner.x, center.y + corner.y}, edge, turn);
+    }
+    const double share = area * e_.a * e_.b;
+    return share < kRounding ? 0 : share > 1 - kRounding ? 1 : share;
   }
 
   Ellipse e_;

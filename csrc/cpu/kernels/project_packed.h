@@ -24,8 +24,10 @@ class PackedProjector {
     reach_ = kBand / 2 + 1 + pairs_;
     margin_ = reach_ + kBand / 2 + pairs_ + 2;
     pitch_ = g.columns + 2 * int64_t(margin_);
-    // Few angles make few jobs: they are then split by detectors too. The sums do not depend on it.
-    n_ranges_ = least(most(1, 32 / n_groups_), most(1, g.n_detectors / 64));
+    // Jobs are split by detectors too, so that their piece of the sinogram stays in L2 and few angles make enough jobs.
+    // The sums do not depend on it.
+    const int64_t bytes = int64_t(kAngles) * g.n_detectors * Z * sizeof(T);
+    n_ranges_ = least(most(int(bytes >> kLogBytes) + 1, 32 / n_groups_), most(1, g.n_detectors / 64));
   }
 
   void run(const T* image, T* projections, int n_slices) {
@@ -49,7 +51,7 @@ class PackedProjector {
   }
 
  private:
-  static constexpr int kBand = 8, kWindow = 32, kAngles = 32;
+  static constexpr int kBand = 8, kWindow = 32, kAngles = 32, kLogBytes = 20;
   static constexpr int kOutputs = outputs_at_once<T, Z>();
 
   struct Range {
