@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import numpy as np
+import patches as patches_benchmark
 import torch
 from _timing import machine, median_seconds, print_table
 
@@ -213,7 +214,13 @@ def memory(quick):
     )
 
 
-SECTIONS = {"projectors": projectors, "threads": threads, "sirt": iterations, "memory": memory}
+def patches(quick):
+    """Extraction and stitching, beside MONAI and tiler."""
+    for name in patches_benchmark.CASES:
+        patches_benchmark.compare(name, 3 if quick else 9, quick)
+
+
+SECTIONS = {"projectors": projectors, "threads": threads, "sirt": iterations, "memory": memory, "patches": patches}
 
 
 def main():
