@@ -56,6 +56,34 @@ def exercise_operators(n_trials):
     return n_calls
 
 
+def exercise_simulation(n_trials):
+    """Phantoms, with threads of their own where they have them; returns the number of calls."""
+    import numpy as np
+
+    from tomolearn.simulation import (
+        ellipse_image,
+        ellipse_sinogram,
+        pack_spheres,
+        sphere_projections,
+        sphere_volume,
+    )
+
+    rng = np.random.default_rng(0)
+    for trial in range(n_trials):
+        rows, columns, slices, detectors = (int(n) for n in rng.integers(1, 24, 4))
+        angles = rng.uniform(-4, 4, 3)
+        ellipses = np.column_stack([rng.uniform(-2, 2, 4), rng.uniform(0.1, 20, (4, 2)), rng.uniform(-9, 9, (4, 3))])
+        for supersampling in (1, 3, "exact"):
+            ellipse_image(ellipses, (rows, columns), supersampling=supersampling)
+        for bin_average in (False, True):
+            ellipse_sinogram(ellipses, angles, detectors, bin_average=bin_average, angle_unit="rad")
+        spheres = pack_spheres(20, (0.1, 5.0), radius=12.0, height=12.0, random_state=trial)
+        table = np.column_stack([rng.uniform(-2, 2, 20), spheres])
+        sphere_volume(table, (slices, rows, columns), supersampling=1 + trial % 2, n_threads=3)
+        sphere_projections(table, angles, (slices, detectors), angle_unit="rad", n_threads=3)
+    return 8 * n_trials
+
+
 def main(arguments):
     if len(arguments) == 2:
         return getattr(ctypes.CDLL(arguments[0]), arguments[1])(4)
@@ -63,12 +91,11 @@ def main(arguments):
     import torch
 
     import tomolearn
-    from tomolearn._extension import load_simulation
 
     torch.set_num_threads(1)
-    load_simulation()
+    n_trials = int(arguments[0])
     print(Path(tomolearn.__file__).parent)
-    print(exercise_operators(int(arguments[0])), "calls")
+    print(exercise_operators(n_trials) + exercise_simulation(n_trials), "calls")
     return 0
 
 
