@@ -96,7 +96,7 @@ def test_other_processes_predict_the_same():
 
 
 def test_two_classes_of_one_name_are_refused(monkeypatch):
-    monkeypatch.setattr("tomolearn.base._REGISTRY", {})
+    monkeypatch.setattr("tomolearn.base.registration._REGISTRY", {})
     one = register(type("Twin", (), {"__module__": "one"}))
     again = register(type("Twin", (), {"__module__": "one"}))  # a module that is loaded anew
     assert registry() == {"Twin": again} and one is not again
@@ -107,7 +107,7 @@ def test_two_classes_of_one_name_are_refused(monkeypatch):
 
 def test_memory_is_refused_before_it_is_taken(monkeypatch):
     assert 2**20 < available_memory() < 2**60
-    monkeypatch.setattr("tomolearn.base.available_memory", lambda: 3 * 2**30)
+    monkeypatch.setattr("tomolearn.base.memory.available_memory", lambda: 3 * 2**30)
     check_memory(3 * 2**30, "the images", "Take fewer.")
     with pytest.raises(MemoryBudgetError, match=r"^the images need 4\.0 GiB; 3\.0 GiB are available\. Take fewer\.$"):
         check_memory(4 * 2**30, "the images", "Take fewer.")

@@ -400,7 +400,7 @@ def test_images_beyond_memory_are_refused(reconstructor):
 
 def test_the_number_of_slices_counts_against_memory(monkeypatch):
     X = np.ones((200, 2, 64), np.float32)
-    monkeypatch.setattr("tomolearn.base.available_memory", lambda: 3 * 10**6)
+    monkeypatch.setattr("tomolearn.base.memory.available_memory", lambda: 3 * 10**6)
     assert FBPReconstructor(image_shape=(32, 64)).fit_transform(X).nbytes < 2 * 10**6
     with pytest.raises(MemoryBudgetError, match="^200 images of 64 x 64 pixels need .*take fewer slices at once"):
         FBPReconstructor().fit_transform(X)

@@ -1,6 +1,6 @@
 """The exceptions of tomolearn; each is also the built-in that callers would expect to catch."""
 
-__all__ = ["ExtensionError", "GeometryError", "MemoryBudgetError", "TomolearnError"]
+__all__ = ["ExtensionError", "FileFormatError", "GeometryError", "MemoryBudgetError", "TomolearnError"]
 
 
 class TomolearnError(Exception):
@@ -9,6 +9,10 @@ class TomolearnError(Exception):
 
 class ExtensionError(TomolearnError, ImportError):
     """A compiled extension is missing or does not load; the message holds the command that cures it."""
+
+
+class FileFormatError(TomolearnError, ValueError):
+    """A file that is broken, truncated, or of another kind or shape; the message says what was found and expected."""
 
 
 class GeometryError(TomolearnError, ValueError):

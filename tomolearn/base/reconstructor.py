@@ -1,140 +1,21 @@
-"""The contract of the estimators: what scikit-learn asks of them, and what stacks of images add to it."""
-
-import os
-import warnings
+"""The contract of the reconstructors: what scikit-learn asks of them, and what stacks of images add to it."""
 
 import numpy as np
-import torch
-from scipy import sparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from tomolearn._validation import as_tensor, check_finite, check_integer, check_shape
-from tomolearn.exceptions import GeometryError, MemoryBudgetError
+from tomolearn._validation import check_integer
+from tomolearn.base.memory import check_memory
+from tomolearn.base.stacks import BLOCK, SinogramInput
+from tomolearn.exceptions import GeometryError
 from tomolearn.geometry import ParallelBeam, as_radians, default_angles
 from tomolearn.operators import RadonOperator
 
-__all__ = ["Reconstructor", "available_memory", "check_memory", "register", "registry"]
-
-BLOCK = 32  # slices reconstructed at a time: one pack of the operators, and little memory beside input and output
-
-_REGISTRY = {}
+__all__ = ["Reconstructor"]
 
 
-def register(estimator):
-    """Enter a public estimator into the registry: a class decorator.
-
-    Parameters
-    ----------
-    estimator : type
-        The class; its name is the key.
-
-    Returns
-    -------
-    type
-        ``estimator`` itself.
-
-    Raises
-    ------
-    ValueError
-        If another class has entered under that name.
-
-    Examples
-    --------
-    >>> from tomolearn.base import registry
-    >>> from tomolearn.reconstruction import FBPReconstructor
-    >>> registry()["FBPReconstructor"] is FBPReconstructor
-    True
-    """
-    known = _REGISTRY.setdefault(estimator.__name__, estimator)
-    # A reloaded module enters anew; the same name from elsewhere would make a model file mean two things.
-    if (known.__module__, known.__qualname__) != (estimator.__module__, estimator.__qualname__):
-        raise ValueError(
-            f"{estimator.__name__} is the name of {known.__module__}.{known.__qualname__}; choose another."
-        )
-    _REGISTRY[estimator.__name__] = estimator
-    return estimator
-
-
-def registry() -> dict[str, type]:
-    """Every public estimator of the rooms imported so far, by class name.
-
-    Returns
-    -------
-    dict of str to type
-        A copy, in the order of entry.
-
-    Examples
-    --------
-    >>> import tomolearn.reconstruction
-    >>> from tomolearn.base import registry
-    >>> "SIRTReconstructor" in registry()
-    True
-    """
-    return dict(_REGISTRY)
-
-
-def available_memory() -> float:
-    """Bytes that the process can still take, as far as the system says; infinity where it does not.
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> from tomolearn.base import available_memory
-    >>> available_memory() > 0
-    True
-    """
-    limits = []
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):  # of a container
-        try:
-            with open(path) as file:
-                limits.append(float(file.read()))
-        except (OSError, ValueError):  # no such group, or "max"
-            continue
-    try:
-        with open("/proc/meminfo") as file:
-            limits += [float(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:")]
-    except OSError:
-        names = getattr(os, "sysconf_names", {})
-        if "SC_PHYS_PAGES" in names and "SC_PAGE_SIZE" in names:
-            limits.append(float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE"))
-    return min(limits, default=float("inf"))
-
-
-def check_memory(need: float, what: str, remedy: str) -> None:
-    """Raise before memory is taken that is not there.
-
-    Parameters
-    ----------
-    need : float
-        Bytes.
-    what : str
-        What they are for: begins the message.
-    remedy : str
-        Which parameter lowers the need, as a sentence.
-
-    Raises
-    ------
-    MemoryBudgetError
-        If ``need`` exceeds `available_memory`.
-
-    Examples
-    --------
-    >>> from tomolearn.base import check_memory
-    >>> check_memory(1e18, "the images", "Lower image_shape.")
-    Traceback (most recent call last):
-    tomolearn.exceptions.MemoryBudgetError: the images need 931322574.6 GiB; ... GiB are available. Lower image_shape.
-    """
-    have = available_memory()
-    if need > have:
-        raise MemoryBudgetError(f"{what} need {need / 2**30:.1f} GiB; {have / 2**30:.1f} GiB are available. {remedy}")
-
-
-class Reconstructor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+class Reconstructor(SinogramInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """What all estimators share that turn sinograms into images; stands before ``BaseEstimator``.
 
     A subclass has the parameters ``angles``, ``angle_unit``, ``center``, ``detector_spacing``, ``image_shape``,
@@ -274,73 +155,6 @@ class Reconstructor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _reconstruct(self, A, y, step):
         """Images (k, rows, columns) of the sinograms ``y`` (k, n_angles, n_detectors), tensors; calls ``step()``."""
         raise NotImplementedError
-
-    # ------------------------------------------------------------------------------------------------ X and y
-
-    def _check_sinograms(self, X, *, reset=False):
-        """``X`` as a finite array of numbers, (n, n_angles, n_detectors) or flat as it came, nothing copied.
-
-        With ``reset`` the shapes are learned, else compared with the learned ones.
-        """
-        if not (sparse.issparse(X) or hasattr(X, "columns")):  # those have names or messages that scikit-learn reads
-            X = np.asarray(X)
-        rules = {"dtype": "numeric", "ensure_all_finite": False}
-        if np.ndim(X) < 3:
-            X = validate_data(self, X, reset=reset, **rules)
-            if reset:
-                self.sinogram_shape_ = self._flat_shape(X.shape[1])
-        else:
-            X = check_array(X, allow_nd=True, estimator=self, input_name="X", **rules)
-            self._check_stack(X.shape, reset)
-        if X.dtype.kind == "f":
-            for start in range(0, len(X), BLOCK):
-                check_finite(
-                    as_tensor(X[start : start + BLOCK], "X")[0],
-                    f"X[{start}:{min(start + BLOCK, len(X))}]",
-                    "Repair such values first, or mask them by the weights= of the functions in tomolearn.solvers.",
-                )
-        return X
-
-    def _flat_shape(self, n_features):
-        if self.sinogram_shape is None:
-            if self.angles is None:
-                warnings.warn(
-                    f"each of the {n_features} values of a row of X is taken as a detector under one angle. Give X of "
-                    "shape (n_slices, n_angles, n_detectors), X[None] for a single sinogram, or sinogram_shape.",
-                    stacklevel=4,
-                )
-            return (1, n_features)
-        shape = check_shape(self.sinogram_shape, "sinogram_shape", 2)
-        if shape[0] * shape[1] != n_features:
-            raise ValueError(f"sinogram_shape={shape} makes {shape[0] * shape[1]} values; X has {n_features} features.")
-        return shape
-
-    def _check_stack(self, shape, reset):
-        if len(shape) != 3 or 0 in shape:
-            raise ValueError(
-                f"X must be (n_slices, n_angles, n_detectors), none of them zero, or flat (n_slices, n_angles * "
-                f"n_detectors); got shape {shape}."
-            )
-        if reset:
-            if self.sinogram_shape is not None and check_shape(self.sinogram_shape, "sinogram_shape", 2) != shape[1:]:
-                raise ValueError(
-                    f"sinogram_shape={tuple(self.sinogram_shape)} contradicts X of shape {shape}; it is only needed "
-                    "for flat X."
-                )
-            self.sinogram_shape_ = shape[1:]
-            self.n_features_in_ = shape[1] * shape[2]
-            self.__dict__.pop("feature_names_in_", None)
-        elif shape[1:] != self.sinogram_shape_:
-            raise ValueError(
-                f"X must hold sinograms of shape {self.sinogram_shape_} (n_angles, n_detectors) as in fit; got "
-                f"{shape[1:]}. Fit again for another scan."
-            )
-
-    def _block(self, X, part):
-        """Slices as a tensor (k, n_angles, n_detectors): float64 for float64, else float32."""
-        wide = X.dtype.kind == "f" and X.dtype.itemsize >= 8
-        block = as_tensor(X[part], "X")[0].to(torch.float64 if wide else torch.float32)
-        return block.reshape(-1, *self.sinogram_shape_)
 
     def _check_images(self, y, n, n_pixels, *, weak):
         """``y`` as numbers (n, n_pixels); ``weak``: one value a slice will do."""

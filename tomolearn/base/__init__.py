@@ -1,0 +1,19 @@
+"""The estimator contract: mixins, the registry of public estimators, and memory budgets."""
+
+from tomolearn.base.corrector import Corrector, ReshapingCorrector
+from tomolearn.base.memory import available_memory, check_memory
+from tomolearn.base.reconstructor import Reconstructor
+from tomolearn.base.registration import register, registry
+from tomolearn.base.stacks import BLOCK, SinogramInput
+
+__all__ = [
+    "BLOCK",
+    "Corrector",
+    "Reconstructor",
+    "ReshapingCorrector",
+    "SinogramInput",
+    "available_memory",
+    "check_memory",
+    "register",
+    "registry",
+]
