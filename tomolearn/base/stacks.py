@@ -47,8 +47,8 @@ class SinogramInput:
                 check_finite(
                     as_tensor(X[start : start + BLOCK], "X")[0],
                     f"X[{start}:{min(start + BLOCK, len(X))}]",
-                    "Repair such values by tomolearn.preprocessing.BadPixelRepairer, or mask them by the weights= of the "
-                    "functions in tomolearn.solvers.",
+                    "Repair such values by tomolearn.preprocessing.BadPixelRepairer, or mask them by the weights= of "
+                    "the functions in tomolearn.solvers.",
                 )
         return X
 
