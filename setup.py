@@ -36,7 +36,7 @@ KERNEL_FLAGS = [
     "-fno-signed-zeros",
     "-Wno-maybe-uninitialized",
 ]
-KERNELS = ["csrc/cpu/projector_kernels.cpp"]
+KERNELS = ["csrc/cpu/projector_kernels.cpp", "csrc/cpu/median_kernels.cpp"]
 LEVELS = {"baseline": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     LEVELS["avx2"] = ["-march=x86-64-v3"]

@@ -18,6 +18,8 @@ STABLE_TORCH_LIBRARY(tomolearn, m) {
   // of every patch reads (-1: none) and `weight` (default 1) times what; both flat, on the CPU. See common/patches.h.
   m.def("extract_patches(Tensor images, Tensor index, Tensor? weight, SymInt[] counts, SymInt[] patch_shape) -> Tensor");
   m.def("stitch_patches(Tensor patches, Tensor index, Tensor? weight, SymInt[] counts, SymInt[] image_shape) -> Tensor");
+  // Median of `size` (odd) neighbours along the middle axis of (slices, length, lanes), reflected at the ends.
+  m.def("sliding_median(Tensor input, int size) -> Tensor");
   // Highest SIMD level to use from now on (0 baseline, 1 AVX2, 2 AVX-512; -1: leave as it is); returns the level in use.
   m.def("simd_level(int limit) -> int");
 }

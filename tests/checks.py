@@ -118,7 +118,7 @@ OPERATORS = {
     "extract_patches": _patches(transposed=False),
     "stitch_patches": _patches(transposed=True),
 }
-NOT_LINEAR = {"simd_level"}
+NOT_LINEAR = {"simd_level", "sliding_median"}
 
 
 def uniform(rng, shape, dtype=torch.float64):

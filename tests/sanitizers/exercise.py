@@ -53,7 +53,22 @@ def exercise_operators(n_trials):
             for trial in range(n_trials):
                 dtype = (torch.float32, torch.float64)[trial % 2]
                 n_calls += exercise_case(draw(rng, small=trial % 3 == 0), rng, int(rng.choice(SLICES)), dtype)
+        for trial in range(n_trials):
+            n_calls += exercise_median(rng, trial)
     return n_calls
+
+
+def exercise_median(rng, trial):
+    """Windows wider than the line too; returns the number of calls."""
+    import torch
+
+    from tomolearn.ops._register import operators
+
+    shape = tuple(int(n) for n in rng.integers(1, 40, 3))
+    values = torch.from_numpy(rng.uniform(-1, 1, shape)).to((torch.float32, torch.float64)[trial % 2])
+    operators().sliding_median(values, 2 * int(rng.integers(0, 30)) + 1)
+    operators().sliding_median(torch.full(shape, torch.nan), 5)
+    return 2
 
 
 def exercise_simulation(n_trials):
