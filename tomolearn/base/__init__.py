@@ -1,7 +1,7 @@
 """The estimator contract: mixins, the registry of public estimators, and memory budgets."""
 
 from tomolearn.base.corrector import Corrector, ReshapingCorrector
-from tomolearn.base.memory import available_memory, check_memory
+from tomolearn.base.memory import available_memory, check_memory, parse_memory, used_memory
 from tomolearn.base.reconstructor import Reconstructor
 from tomolearn.base.registration import register, registry
 from tomolearn.base.stacks import BLOCK, SinogramInput
@@ -14,6 +14,8 @@ __all__ = [
     "SinogramInput",
     "available_memory",
     "check_memory",
+    "parse_memory",
     "register",
     "registry",
+    "used_memory",
 ]

@@ -11,7 +11,7 @@ from tomolearn.base.stacks import BLOCK, SinogramInput
 
 __all__ = ["Corrector", "ReshapingCorrector"]
 
-BLOCK_BYTES = 2**25  # of the slices corrected together: temporary copies stay small and near the caches
+BLOCK_BYTES = 2**23  # of the slices corrected together: temporary copies stay small and near the caches
 
 
 class Corrector(SinogramInput, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):

@@ -1,10 +1,13 @@
 """How much memory there is, and refusing to take more."""
 
 import os
+import re
 
 from tomolearn.exceptions import MemoryBudgetError
 
-__all__ = ["available_memory", "check_memory"]
+__all__ = ["available_memory", "check_memory", "parse_memory", "used_memory"]
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 def available_memory() -> float:
@@ -64,3 +67,54 @@ def check_memory(need: float, what: str, remedy: str) -> None:
     have = available_memory()
     if need > have:
         raise MemoryBudgetError(f"{what} need {need / 2**30:.1f} GiB; {have / 2**30:.1f} GiB are available. {remedy}")
+
+
+def used_memory() -> int:
+    """Bytes of memory that the process holds now (its resident set); 0 where the system does not say.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from tomolearn.base.memory import used_memory
+    >>> used_memory() >= 0
+    True
+    """
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def parse_memory(value, name="memory") -> int:
+    """Bytes of ``"2GB"``, ``"500 MB"``, ``"1.5GiB"`` or a number.
+
+    Parameters
+    ----------
+    value : str, int or float
+        k, M, G, T are powers of 1000, Ki, Mi, Gi, Ti powers of 1024, in any case.
+    name : str, default="memory"
+        What the caller calls it, for the error message.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If it is no positive amount.
+
+    Examples
+    --------
+    >>> from tomolearn.base.memory import parse_memory
+    >>> parse_memory("2GB"), parse_memory("1.5 GiB"), parse_memory(4096)
+    (2000000000, 1610612736, 4096)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?i?)b?\s*", str(value), re.IGNORECASE)
+    if isinstance(value, bool) or not found or found[2].lower() == "i" or float(found[1]) == 0:
+        raise ValueError(f"{name} must be a positive number of bytes such as '2GB' or '500MiB'; got {value!r}.")
+    return int(float(found[1]) * _UNITS[found[2].lower()])

@@ -1,5 +1,8 @@
 """The contract of the reconstructors: what scikit-learn asks of them, and what stacks of images add to it."""
 
+import copy
+import dataclasses
+
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
@@ -28,6 +31,8 @@ class Reconstructor(SinogramInput, ClassNamePrefixFeaturesOutMixin, TransformerM
     >>> issubclass(registry()["FBPReconstructor"], Reconstructor)
     True
     """
+
+    working_copies = (4, 4)  # copies of its sinogram and of its image that a slice needs at the same time
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -135,6 +140,25 @@ class Reconstructor(SinogramInput, ClassNamePrefixFeaturesOutMixin, TransformerM
             )
         return float(1 - sse / sst)
 
+    def of_slices(self, start, stop):
+        """The fitted reconstructor of some of the slices: itself, unless each slice has a centre of its own.
+
+        Parameters
+        ----------
+        start, stop : int
+
+        Returns
+        -------
+        Reconstructor
+        """
+        check_is_fitted(self)
+        if np.ndim(self.center_) == 0:
+            return self
+        part = copy.copy(self)
+        part.center_ = self.center_[start:stop]
+        part.geometry_ = dataclasses.replace(self.geometry_, center=part.center_[:, None], angle_unit="rad")
+        return part
+
     @property
     def _n_features_out(self):
         return self.image_shape_[0] * self.image_shape_[1]
@@ -188,7 +212,7 @@ class Reconstructor(SinogramInput, ClassNamePrefixFeaturesOutMixin, TransformerM
                 f"angles must be one per projection; got {len(angles)} for sinograms of shape {self.sinogram_shape_} "
                 f"(n_angles, n_detectors).{hint}"
             )
-        center = self._check_center()
+        center = self._learn_center(X, angles)
         self.geometry_ = ParallelBeam(
             angles,
             n_detectors,
@@ -203,6 +227,10 @@ class Reconstructor(SinogramInput, ClassNamePrefixFeaturesOutMixin, TransformerM
         self._check_n_slices(len(X))
         check_integer(int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, "verbose", low=0)
         return X
+
+    def _learn_center(self, X, angles):
+        """None, a float or an array of one float per slice; a subclass may find it in the sinograms."""
+        return self._check_center()
 
     def _check_center(self):
         """None, a float or an array of one float per slice."""

@@ -1,16 +1,22 @@
 """Filtered back-projection as an estimator, and what the reconstructors without training share."""
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 from tomolearn._validation import check_choice
 from tomolearn.base import Reconstructor, register
 from tomolearn.ops.filters import padded_length, ramp_filter
+from tomolearn.preprocessing.center import find_center
 from tomolearn.solvers import fbp
+from tomolearn.streaming import VolumePrediction
 
 __all__ = ["FBPReconstructor"]
 
+CENTER_METHODS = ("vo", "phase", "entropy")
+N_CENTER_ROWS = 5  # slices that the axis is looked for in: few of them tell it well
 
-class ClassicalReconstructor(Reconstructor, BaseEstimator):
+
+class ClassicalReconstructor(VolumePrediction, Reconstructor, BaseEstimator):
     """A reconstructor that learns nothing but the scan; a subclass says how to check its parameters and solve."""
 
     def fit(self, X, y=None):
@@ -41,6 +47,13 @@ class ClassicalReconstructor(Reconstructor, BaseEstimator):
     def _fit_parameters(self, X):
         raise NotImplementedError
 
+    def _learn_center(self, X, angles):
+        if not isinstance(self.center, str):
+            return self._check_center()
+        check_choice(self.center, "center", CENTER_METHODS)
+        rows = np.unique(np.linspace(0, len(X) - 1, N_CENTER_ROWS).round().astype(int))
+        return float(find_center(self._block(X, rows), angles, method=self.center, angle_unit="rad"))
+
 
 @register
 class FBPReconstructor(ClassicalReconstructor):
@@ -61,9 +74,9 @@ class FBPReconstructor(ClassicalReconstructor):
         In any order and spacing. None: equally spaced over half a turn, ``linspace(0, pi, n_angles, endpoint=False)``.
     angle_unit : {"rad", "deg", None}, default=None
         Unit of ``angles``; None means radians and is refused for values that look like degrees.
-    center : float or array-like of shape (n,), default=None
+    center : float, array-like of shape (n,), or {"vo", "phase", "entropy"}, default=None
         Detector coordinate of the rotation axis, for all slices or one per slice of ``X``. None: the middle,
-        ``(n_detectors - 1) / 2``.
+        ``(n_detectors - 1) / 2``. A name: found in ``fit`` by `tomolearn.preprocessing.find_center`.
     detector_spacing : float, default=1.0
         Width of a detector bin in pixels of the image.
     image_shape : tuple of two int, default=None

@@ -92,9 +92,9 @@ class SIRTReconstructor(IterativeReconstructor):
         In any order and spacing. None: equally spaced over half a turn, ``linspace(0, pi, n_angles, endpoint=False)``.
     angle_unit : {"rad", "deg", None}, default=None
         Unit of ``angles``; None means radians and is refused for values that look like degrees.
-    center : float or array-like of shape (n,), default=None
+    center : float, array-like of shape (n,), or {"vo", "phase", "entropy"}, default=None
         Detector coordinate of the rotation axis, for all slices or one per slice of ``X``. None: the middle,
-        ``(n_detectors - 1) / 2``.
+        ``(n_detectors - 1) / 2``. A name: found in ``fit`` by `tomolearn.preprocessing.find_center`.
     detector_spacing : float, default=1.0
         Width of a detector bin in pixels of the image.
     image_shape : tuple of two int, default=None
@@ -203,9 +203,9 @@ class CGLSReconstructor(IterativeReconstructor):
         In any order and spacing. None: equally spaced over half a turn, ``linspace(0, pi, n_angles, endpoint=False)``.
     angle_unit : {"rad", "deg", None}, default=None
         Unit of ``angles``; None means radians and is refused for values that look like degrees.
-    center : float or array-like of shape (n,), default=None
+    center : float, array-like of shape (n,), or {"vo", "phase", "entropy"}, default=None
         Detector coordinate of the rotation axis, for all slices or one per slice of ``X``. None: the middle,
-        ``(n_detectors - 1) / 2``.
+        ``(n_detectors - 1) / 2``. A name: found in ``fit`` by `tomolearn.preprocessing.find_center`.
     detector_spacing : float, default=1.0
         Width of a detector bin in pixels of the image.
     image_shape : tuple of two int, default=None
@@ -313,9 +313,9 @@ class TVReconstructor(IterativeReconstructor):
         In any order and spacing. None: equally spaced over half a turn, ``linspace(0, pi, n_angles, endpoint=False)``.
     angle_unit : {"rad", "deg", None}, default=None
         Unit of ``angles``; None means radians and is refused for values that look like degrees.
-    center : float or array-like of shape (n,), default=None
+    center : float, array-like of shape (n,), or {"vo", "phase", "entropy"}, default=None
         Detector coordinate of the rotation axis, for all slices or one per slice of ``X``. None: the middle,
-        ``(n_detectors - 1) / 2``.
+        ``(n_detectors - 1) / 2``. A name: found in ``fit`` by `tomolearn.preprocessing.find_center`.
     detector_spacing : float, default=1.0
         Width of a detector bin in pixels of the image.
     image_shape : tuple of two int, default=None

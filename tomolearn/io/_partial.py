@@ -1,0 +1,111 @@
+"""What stands beside a target while it is written: the partial output and the journal of the blocks that are done."""
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from tomolearn.exceptions import FileFormatError
+
+__all__ = ["Journal", "Partial"]
+
+
+class Partial:
+    """The places of an output: ``target``, ``data`` beside it until it is whole, and the journal's ``record``."""
+
+    def __init__(self, target):
+        self.target = Path(target)
+        self.data = self.target.with_name(self.target.name + ".part")
+        self.record = self.target.with_name(self.target.name + ".part.json")
+
+    def check(self, need, overwrite):
+        """Is there a folder with room for ``need`` bytes, and nothing in the way?"""
+        folder = self.target.absolute().parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"the folder {folder} of the output {self.target} does not exist; make it first.")
+        if self.target.exists() and not overwrite:
+            raise FileExistsError(f"the output {self.target} exists; choose another name, or overwrite=True.")
+        free = shutil.disk_usage(folder).free
+        if need > free:
+            raise OSError(f"{self.target} needs {need / 1e9:.2f} GB; {folder} has {free / 1e9:.2f} GB left.")
+
+    def clear(self):
+        """Remove what an earlier run left."""
+        remove(self.data)
+        remove(self.record)
+
+    def finish(self):
+        """The partial output becomes the target, in one step where the target was not a folder."""
+        if self.data.is_dir() and self.target.exists():
+            remove(self.target)
+        os.replace(self.data, self.target)
+        remove(self.record)
+
+
+def remove(path):
+    """Remove a file or folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+class Journal:
+    """Which blocks of a partial output are done, and what was counted in them.
+
+    The file is replaced whole after each block, so that a process that is killed leaves a true account: a block stands
+    in it only when all its bytes are with the system.
+    """
+
+    def __init__(self, path, content):
+        self._path, self._content = path, content
+
+    @classmethod
+    def new(cls, path, run, blocks):
+        journal = cls(path, {"run": run, "blocks": [list(map(int, block)) for block in blocks], "done": {}})
+        journal._save()
+        return journal
+
+    @classmethod
+    def load(cls, path, run):
+        """The journal of an earlier run of the same kind, or an error that says in what it differs."""
+        try:
+            content = json.loads(path.read_text())
+            stored, blocks = content["run"], [tuple(map(int, block)) for block in content["blocks"]]
+            content["done"] = {str(int(index)): dict(counts) for index, counts in content["done"].items()}
+            whole = all(0 <= int(index) < len(blocks) for index in content["done"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FileFormatError(
+                f"{path} is not the record of a partial output ({type(error).__name__}); run without resume."
+            ) from error
+        differing = sorted(key for key in {*stored, *run} if stored.get(key) != json.loads(json.dumps(run.get(key))))
+        if differing or not whole:
+            raise ValueError(
+                f"{path} belongs to another run (it differs in {', '.join(differing) or 'its blocks'}); resume with "
+                "the same input and parameters, or run without resume to start anew."
+            )
+        return cls(path, content)
+
+    @property
+    def blocks(self):
+        return [tuple(block) for block in self._content["blocks"]]
+
+    @property
+    def done(self):
+        """Index of each finished block -> its counts."""
+        return {int(index): counts for index, counts in self._content["done"].items()}
+
+    def mark(self, index, counts):
+        self._content["done"][str(index)] = {what: int(count) for what, count in counts.items()}
+        self._save()
+
+    def _save(self):
+        draft = self._path.with_name(self._path.name + ".new")
+        try:
+            draft.write_text(json.dumps(self._content))
+            os.replace(draft, self._path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+            raise
