@@ -2,7 +2,7 @@
 
 from tomolearn.streaming.engine import run_blocks
 from tomolearn.streaming.plan import plan_blocks
-from tomolearn.streaming.scan import Report, reconstruct_volume
+from tomolearn.streaming.scan import Report, reconstruct_volume, sample_sinograms
 from tomolearn.streaming.volume import VolumePrediction
 
-__all__ = ["Report", "VolumePrediction", "plan_blocks", "reconstruct_volume", "run_blocks"]
+__all__ = ["Report", "VolumePrediction", "plan_blocks", "reconstruct_volume", "run_blocks", "sample_sinograms"]

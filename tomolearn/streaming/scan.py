@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 import sklearn
 import torch
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
@@ -24,7 +24,7 @@ from tomolearn.preprocessing.center import find_center
 from tomolearn.streaming.engine import run_blocks
 from tomolearn.streaming.plan import plan_blocks
 
-__all__ = ["Report", "reconstruct_volume"]
+__all__ = ["Report", "reconstruct_volume", "sample_sinograms"]
 
 N_CENTER_ROWS = 5  # rows that the rotation axis is looked for in
 FRAMES = ("flats", "darks")
@@ -166,6 +166,52 @@ def reconstruct_volume(
     return Report(sink.path, shape, run.center, counts, seconds, len(sink.blocks), n_resumed)
 
 
+def sample_sinograms(steps, scan):
+    """Corrected sinograms of some rows of a scan: what its rotation axis is looked for in.
+
+    Parameters
+    ----------
+    steps : list of (name, transformer)
+        The corrections, unfitted.
+    scan : Scan or path-like
+        As for `reconstruct_volume`.
+
+    Returns
+    -------
+    sinograms : ndarray of shape (k, n_angles, n_detectors)
+    angles : ndarray of shape (n_angles,), or None
+        In radians; None where the scan has none.
+    rows : ndarray of shape (k,)
+        The rows of the scan: spread over it, or from its middle where rows can only be read together.
+
+    Raises
+    ------
+    ValueError
+        If the scan holds flat fields and no step takes them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tomolearn.io import Scan
+    >>> from tomolearn.preprocessing import MinusLog
+    >>> from tomolearn.streaming import sample_sinograms
+    >>> sinograms, angles, rows = sample_sinograms([("log", MinusLog())], Scan(np.ones((70, 4, 8))))
+    >>> sinograms.shape, rows.tolist()
+    ((5, 4, 8), [12, 23, 34, 46, 58])
+    """
+    scan = scan if isinstance(scan, Source) else open_scan(scan)
+    run = _Run(Pipeline([*steps, ("reconstruct", _Anything())]), scan)
+    sinograms, rows = run.sample()
+    return sinograms, run.steps[run.where][1].angles, rows
+
+
+class _Anything(Reconstructor, BaseEstimator):
+    """Stands where a reconstructor will stand."""
+
+    def __init__(self, *, angles=None, angle_unit=None, center=None):
+        self.angles, self.angle_unit, self.center = angles, angle_unit, center
+
+
 class _Run:
     """The steps of one pipeline on the blocks of one scan."""
 
@@ -213,17 +259,22 @@ class _Run:
         name, step = self.steps[self.where]
         if isinstance(step, FrozenEstimator) or not isinstance(step.center, str):
             return
-        n, halo = len(self.scan), self.n_halo
-        if self.scan.chunk == 1 and halo == 0:
+        sinograms, _ = self.sample()
+        angles = None if step.angles is None else as_radians(step.angles, step.angle_unit)
+        self.center = float(find_center(sinograms, angles, method=step.center, angle_unit="rad"))
+        self.steps[self.where] = (name, clone(step).set_params(center=self.center))
+
+    def sample(self):
+        """Corrected sinograms of some rows, and which rows these are."""
+        n = len(self.scan)
+        if self.scan.chunk == 1 and self.n_halo == 0:
             rows = np.unique(np.linspace(0, n - 1, N_CENTER_ROWS + 2).round().astype(int)[1:-1])
             parts = [(int(row), int(row) + 1) for row in rows]
         else:  # rows that are read together, each with the neighbours it needs
             first = max(0, (n - N_CENTER_ROWS) // 2)
             parts = [(first, min(n, first + N_CENTER_ROWS))]
         sinograms = np.concatenate([self._correct(*part, self.read(*part))[0] for part in parts])
-        angles = None if step.angles is None else as_radians(step.angles, step.angle_unit)
-        self.center = find_center(sinograms, angles, method=step.center, angle_unit="rad")
-        self.steps[self.where] = (name, clone(step).set_params(center=float(self.center)))
+        return sinograms, np.concatenate([np.arange(*part) for part in parts])
 
     # ------------------------------------------------------------------------------------------------ one block
 

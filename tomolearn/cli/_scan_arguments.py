@@ -1,0 +1,136 @@
+"""Arguments that say what a scan is and how it is corrected: shared by the commands that read scans."""
+
+import argparse
+
+INPUTS = ("counts", "transmission", "line-integrals")
+STRIPES = ("none", "all", "large", "unresponsive", "sorting", "filtering", "wavelet")
+
+
+def slice_of(text):
+    """``A:B`` or ``A:B:STEP`` as a slice."""
+    parts = text.split(":")
+    try:
+        numbers = [int(part) if part else None for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (2, 3) or (len(numbers) == 3 and numbers[2] is not None and numbers[2] < 1):
+        raise argparse.ArgumentTypeError(f"must be FIRST:END or FIRST:END:STEP; got {text!r}")
+    return slice(*numbers)
+
+
+def range_of(text):
+    """``LOW:HIGH`` as two numbers."""
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be LOW:HIGH; got {text!r}") from None
+    return low, high
+
+
+def positive(text):
+    """A whole number of at least 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1; got {text!r}")
+    return number
+
+
+def add_scan_arguments(parser):
+    """What the scan is."""
+    parser.add_argument("scan", help="Data Exchange or NXtomo file, TIFF file or folder, MRC, .npy")
+    group = parser.add_argument_group("what the scan is; a Data Exchange or NXtomo file says it itself")
+    group.add_argument("--input", choices=INPUTS, help="what the values are; by default counts, where there are flats")
+    group.add_argument("--data", metavar="DATASET", help="dataset of the projections")
+    group.add_argument("--flats", metavar="FILE", help="flat fields: a file, folder, dataset, or FILE:DATASET")
+    group.add_argument("--darks", metavar="FILE", help="dark fields, likewise")
+    group.add_argument("--angles", metavar="FILE", help="a file, FILE:DATASET, or START:STOP in degrees, both included")
+    group.add_argument("--angle-unit", choices=("deg", "rad"), help="of stored angles that do not say it")
+    group.add_argument("--order", choices=("projections", "sinograms"), help="which of them the file holds")
+    group.add_argument("--rows", type=slice_of, metavar="FIRST:END", help="only these detector rows")
+    group.add_argument("--every", type=positive, default=1, metavar="K", help="only every K-th projection")
+
+
+def add_correction_arguments(parser):
+    """What is done before the reconstruction."""
+    group = parser.add_argument_group("corrections, in this order")
+    group.add_argument("--flat-average", choices=("mean", "median"), default="mean", help="of flats and darks")
+    group.add_argument("--zingers", type=float, metavar="THRESHOLD", help="remove outliers above this (try 0.2)")
+    group.add_argument("--air", type=positive, metavar="WIDTH", help="columns of air at both sides: they become 1")
+    phase = "Paganin phase retrieval: ratio delta/beta; needs the three that follow"
+    group.add_argument("--delta-beta", type=float, metavar="RATIO", help=phase)
+    group.add_argument("--energy", type=float, metavar="EV", help="photon energy in eV (default: that of the file)")
+    group.add_argument("--distance", type=float, metavar="M", help="from object to detector in m (default: the file's)")
+    group.add_argument("--pixel-size", type=float, metavar="M", help="edge of a pixel in m (default: the file's)")
+    group.add_argument("--floor", type=float, metavar="VALUE", help="least transmission before -log")
+    group.add_argument("--stripes", choices=STRIPES, default="none", help="how stripes (rings) are removed")
+
+
+def open_chosen(arguments):
+    """The scan that the arguments describe."""
+    from tomolearn.io import open_scan
+
+    scan = open_scan(
+        arguments.scan,
+        data=arguments.data,
+        flats=arguments.flats,
+        darks=arguments.darks,
+        angles=arguments.angles,
+        angle_unit=arguments.angle_unit,
+        order=arguments.order,
+    )
+    if arguments.rows is not None or arguments.every > 1:
+        scan = scan.select(
+            rows=arguments.rows, angles=slice(None, None, arguments.every) if arguments.every > 1 else None
+        )
+    return scan
+
+
+def kind_of_values(arguments, scan):
+    """ "counts", "transmission" or "line-integrals"."""
+    if arguments.input is not None:
+        if arguments.input == "counts" and scan.flats is None:
+            raise ValueError(f"--input counts needs flat fields, and {scan.name} has none; name them by --flats.")
+        return arguments.input
+    if scan.flats is None:
+        raise ValueError(
+            f"{scan.name} has no flat fields: name them by --flats and --darks, or say what its values are by --input "
+            "transmission or --input line-integrals."
+        )
+    return "counts"
+
+
+def correction_steps(arguments, scan):
+    """Named steps from the values of the file to line integrals."""
+    from tomolearn import preprocessing as pre
+
+    kind = kind_of_values(arguments, scan)
+    steps = []
+    if scan.dtype.kind == "f":
+        steps.append(("repair", pre.BadPixelRepairer()))
+    if kind == "counts":
+        steps.append(("flat", pre.FlatFieldCorrector(average=arguments.flat_average)))
+    if kind != "line-integrals":
+        if arguments.zingers is not None:
+            steps.append(("zingers", pre.ZingerRemover(threshold=arguments.zingers)))
+        if arguments.air is not None:
+            steps.append(("air", pre.AirNormalizer(width=arguments.air)))
+        if arguments.delta_beta is not None:
+            steps.append(("phase", pre.PaganinFilter(delta_beta=arguments.delta_beta, **_wave(arguments, scan))))
+        floor = {} if arguments.floor is None else {"floor": arguments.floor}
+        steps.append(("log", pre.MinusLog(**floor)))
+    if arguments.stripes != "none":
+        steps.append(("stripes", pre.StripeRemover(method=arguments.stripes)))
+    return steps
+
+
+def _wave(arguments, scan):
+    found = {}
+    for name in ("energy", "distance", "pixel_size"):
+        value = getattr(arguments, name)
+        found[name] = scan.metadata.get(name) if value is None else value
+        if found[name] is None:
+            raise ValueError(f"--delta-beta needs --{name.replace('_', '-')}: {scan.name} does not say it.")
+    return found

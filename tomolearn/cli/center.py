@@ -1,0 +1,96 @@
+"""Find the rotation axis of a scan by several methods, and draw a slice about the axes near it."""
+
+from tomolearn.cli._scan_arguments import add_correction_arguments, add_scan_arguments, correction_steps, open_chosen
+
+__all__ = ["add_arguments", "run"]
+
+METHODS = ("vo", "phase", "entropy")
+
+
+def add_arguments(parser):
+    """Add the arguments of ``center``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+
+    Examples
+    --------
+    >>> import argparse
+    >>> from tomolearn.cli.center import add_arguments
+    >>> parser = argparse.ArgumentParser()
+    >>> add_arguments(parser)
+    >>> parser.parse_args(["scan.h5", "--around", "296"]).around
+    296.0
+    """
+    add_scan_arguments(parser)
+    look = parser.add_argument_group("a look at it")
+    look.add_argument("--preview", metavar="PNG", help="the middle row reconstructed about nine axes")
+    look.add_argument("--around", type=float, metavar="X", help="the axis in the middle (default: what vo finds)")
+    look.add_argument(
+        "--step", type=float, default=1.0, metavar="PIXELS", help="from one axis to the next (default: 1)"
+    )
+    add_correction_arguments(parser)
+
+
+def run(arguments):
+    """Print what each method finds.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        What the command line held.
+
+    Returns
+    -------
+    int
+        0, or 1 where no method finds an axis.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from tomolearn.cli.main import main
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "scan.h5"
+    >>> main(["simulate", str(path), "--size", "64", "--angles", "90", "--center-offset", "3.5", "--quiet"])
+    0
+    >>> main(["center", str(path)])
+    method      center   by row
+    vo           35.0...
+    0
+    """
+    from tomolearn.preprocessing.center import find_center
+    from tomolearn.streaming import sample_sinograms
+
+    scan = open_chosen(arguments)
+    sinograms, angles, rows = sample_sinograms(correction_steps(arguments, scan), scan)
+    found = {}
+    print(f"{'method':<10}{'center':>8}   by row")
+    for method in METHODS:
+        try:
+            found[method] = float(find_center(sinograms, angles, method=method, angle_unit="rad"))
+            each = find_center(sinograms, angles, method=method, angle_unit="rad", per_slice=True)
+        except ValueError as error:
+            print(f"{method:<10}{'none':>8}   {error}")
+            continue
+        by_row = ", ".join(f"{row}: {center:.2f}" for row, center in zip(rows, each, strict=True))
+        print(f"{method:<10}{found[method]:>8.2f}   {by_row}", flush=True)
+    if arguments.preview and (found or arguments.around is not None):
+        middle = arguments.around if arguments.around is not None else next(iter(found.values()))
+        _draw(arguments, sinograms[len(rows) // 2], angles, middle)
+    return 0 if found else 1
+
+
+def _draw(arguments, sinogram, angles, middle):
+    import numpy as np
+
+    from tomolearn import FBPReconstructor
+    from tomolearn.display import draw_centers
+
+    centers = middle + arguments.step * np.arange(-4, 5)
+    stack = np.repeat(sinogram[None], len(centers), axis=0)
+    images = FBPReconstructor(
+        filter="hann", padding="edge", angles=angles, angle_unit=None if angles is None else "rad", center=centers
+    ).fit_transform(stack)
+    draw_centers(images, centers, arguments.preview, chosen=middle)
+    print(f"preview: {arguments.preview}")

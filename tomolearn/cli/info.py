@@ -1,0 +1,119 @@
+"""Say what is in a scan, and print a command line that reconstructs it."""
+
+import shlex
+
+from tomolearn.cli._scan_arguments import add_scan_arguments, open_chosen
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser):
+    """Add the arguments of ``info``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+
+    Examples
+    --------
+    >>> import argparse
+    >>> from tomolearn.cli.info import add_arguments
+    >>> parser = argparse.ArgumentParser()
+    >>> add_arguments(parser)
+    >>> parser.parse_args(["scan.h5"]).scan
+    'scan.h5'
+    """
+    add_scan_arguments(parser)
+
+
+def run(arguments):
+    """Print the report.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        What the command line held.
+
+    Returns
+    -------
+    int
+        0.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from tomolearn.cli.main import main
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "scan.h5"
+    >>> main(["simulate", str(path), "--size", "32", "--angles", "24", "--rows", "2", "--quiet"])
+    0
+    >>> main(["info", str(path)])
+    file         .../scan.h5:exchange/data
+    projections  24 angles x 2 rows x 32 detectors, uint16, 0.0 MB
+    ...
+    """
+    scan = open_chosen(arguments)
+    rows, n_angles, detectors = scan.shape
+    lines = {
+        "file": scan.name,
+        "projections": f"{n_angles} angles x {rows} rows x {detectors} detectors, {scan.dtype}, {_size(scan.nbytes)}",
+        "stored": "row by row" if scan.chunk == 1 else f"in chunks that span {scan.chunk} rows",
+        "angles": _angles(scan),
+        "flats": f"{scan.flats.shape[1]} frames" if scan.flats is not None else "none",
+        "darks": f"{scan.darks.shape[1]} frames" if scan.darks is not None else "none",
+        "middle row": _values(scan, rows // 2),
+    }
+    if scan.beam_intensity is not None:
+        beam = scan.beam_intensity
+        lines["beam"] = f"monitored, {beam.min():.3f} to {beam.max():.3f} of that of the flats"
+    lines |= {name.replace("_", " "): value for name, value in scan.metadata.items() if value not in (None, "")}
+    print("\n".join(f"{name:<13}{value}" for name, value in lines.items()))
+    print(f"volume       {rows} x {detectors} x {detectors}, float32, {_size(4 * rows * detectors**2)}")
+    print("\n" + _command(arguments, scan))
+    return 0
+
+
+def _size(n_bytes):
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+
+
+def _angles(scan):
+    import numpy as np
+
+    if scan.angles is None:
+        return "none in the file; taken as equally spaced over 180 degrees, the end excluded, unless --angles says more"
+    degrees = np.rad2deg(scan.angles)
+    step = np.diff(degrees)
+    even = len(step) == 0 or np.ptp(step) <= 0.02 * abs(step.mean())
+    spacing = f"steps of {step.mean():.4g}" if len(step) and even else "unevenly spaced" if len(step) else "one"
+    return f"{degrees[0]:.4g} to {degrees[-1]:.4g} degrees, {spacing}"
+
+
+def _values(scan, row):
+    import numpy as np
+
+    values = scan.read_block(row, row + 1).astype(np.float64)
+    finite = values[np.isfinite(values)]
+    bad = f", {values.size - finite.size} not finite" if finite.size < values.size else ""
+    if not finite.size:
+        return "no finite value"
+    return f"{finite.min():.4g} to {finite.max():.4g}, median {np.median(finite):.4g}{bad}"
+
+
+def _command(arguments, scan):
+    """A command line that works as it stands."""
+    words = ["tomolearn", "reconstruct", arguments.scan, "-o", "recon.h5"]
+    for name in ("data", "flats", "darks", "angles", "angle_unit", "order"):
+        value = getattr(arguments, name)
+        words += [] if value is None else [f"--{name.replace('_', '-')}", value]
+    if arguments.input is not None:
+        words += ["--input", arguments.input]
+    elif scan.flats is None:
+        words += ["--input", "transmission"]
+    words += ["--center", "auto", "--stripes", "all", "--preview", "recon.png"]
+    if scan.flats is None and arguments.input is None:
+        return (
+            shlex.join(words)
+            + "\n(--input line-integrals, if -log was taken already; --flats FILE, if these are counts)"
+        )
+    return shlex.join(words)

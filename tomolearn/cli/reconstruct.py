@@ -1,0 +1,238 @@
+"""Reconstruct a scan of any size, from file to file."""
+
+import argparse
+import sys
+import time
+import warnings
+
+from tomolearn.cli._scan_arguments import (
+    add_correction_arguments,
+    add_scan_arguments,
+    correction_steps,
+    open_chosen,
+    positive,
+    range_of,
+)
+
+__all__ = ["add_arguments", "run"]
+
+ALGORITHMS = ("fbp", "sirt", "cgls", "tv")
+METHODS = ("auto", "vo", "phase", "entropy")
+ITERATIONS = {"sirt": 100, "cgls": 20, "tv": 200}
+
+
+def center_of(text):
+    """The name of a method, or a number."""
+    if text in METHODS:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number or one of {', '.join(METHODS)}; got {text!r}") from None
+
+
+def add_arguments(parser):
+    """Add the arguments of ``reconstruct``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Parser of the command.
+
+    Examples
+    --------
+    >>> import argparse
+    >>> from tomolearn.cli.reconstruct import add_arguments
+    >>> parser = argparse.ArgumentParser()
+    >>> add_arguments(parser)
+    >>> parser.parse_args(["scan.h5", "-o", "recon.h5", "--center", "296"]).center
+    296.0
+    """
+    add_scan_arguments(parser)
+    out = parser.add_argument_group("the volume")
+    kinds = "recon.h5, recon.tif (one BigTIFF), recon.zarr, recon.npy, or a folder for one TIFF a slice"
+    out.add_argument("-o", "--output", required=True, metavar="PATH", help=kinds)
+    out.add_argument("--dtype", choices=("float32", "float16", "uint8", "uint16"), default="float32")
+    out.add_argument("--range", type=range_of, metavar="LOW:HIGH", help="values that uint8 and uint16 span")
+    out.add_argument("--preview", metavar="PNG", help="picture of some slices")
+    out.add_argument("--resume", action="store_true", help="go on with the blocks that a broken run has left")
+    out.add_argument("--overwrite", action="store_true", help="replace an existing volume")
+    how = parser.add_argument_group("reconstruction")
+    how.add_argument("--algorithm", choices=ALGORITHMS, default="fbp")
+    axis = (
+        "rotation axis: a detector coordinate, or how it is found: vo, phase, entropy, auto (vo, compared with phase)"
+    )
+    how.add_argument("--center", type=center_of, default="auto", metavar="X|METHOD", help=axis)
+    how.add_argument("--filter", default="ram-lak", help="of fbp (default: ram-lak; hann is smoother)")
+    how.add_argument("--padding", choices=("zero", "edge"), default="edge", help="beyond the detector, for fbp")
+    how.add_argument("--iterations", type=positive, help=f"default: {ITERATIONS}".replace("'", ""))
+    how.add_argument("--regularization", type=float, metavar="WEIGHT", help="of tv, in units of the data")
+    how.add_argument("--nonnegative", action="store_true", help="no negative attenuation, for sirt, cgls, tv")
+    how.add_argument("--half-acquisition", action="store_true", help="360 degrees with the axis near the border")
+    add_correction_arguments(parser)
+    machine = parser.add_argument_group("machine")
+    memory = "most that the process may hold: 2GB, 500MiB (default: half of what is left)"
+    machine.add_argument("--memory", metavar="AMOUNT", help=memory)
+    machine.add_argument("--threads", type=positive, metavar="N", help="default: all cores")
+    machine.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def run(arguments):
+    """Reconstruct.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        What the command line held.
+
+    Returns
+    -------
+    int
+        0.
+
+    Raises
+    ------
+    ValueError
+        If arguments do not fit each other or the scan.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from tomolearn.cli.main import main
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> main(["simulate", str(folder / "scan.h5"), "--size", "32", "--angles", "48", "--rows", "2", "--quiet"])
+    0
+    >>> main(["reconstruct", str(folder / "scan.h5"), "-o", str(folder / "recon.h5"), "--center", "15.5", "--quiet"])
+    0
+    """
+    import torch
+    from sklearn.pipeline import Pipeline
+
+    from tomolearn.streaming import reconstruct_volume
+
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    say = (lambda *words: None) if arguments.quiet else (lambda *words: print(*words, flush=True))
+    scan = open_chosen(arguments)
+    say(_describe(scan))
+    steps = correction_steps(arguments, scan)
+    if arguments.half_acquisition:
+        steps.append(_stitcher(arguments))
+    center = _axis(arguments, steps, scan)
+    steps.append(("reconstruct", _reconstructor(arguments, center)))
+    pipeline = Pipeline(steps)
+    say("steps: " + ", ".join(_name(name, step) for name, step in steps))
+    if arguments.preview:
+        _check_preview(arguments.preview)
+    began = time.perf_counter()
+    report = reconstruct_volume(
+        pipeline,
+        scan,
+        arguments.output,
+        memory=arguments.memory,
+        dtype=arguments.dtype,
+        value_range=arguments.range,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        verbose=0 if arguments.quiet else 1,
+    )
+    seconds = time.perf_counter() - began
+    _summary(say, arguments, report, seconds)
+    if arguments.preview:
+        from tomolearn.display import draw_slices
+        from tomolearn.io import open_volume
+
+        with open_volume(report.path) as volume:
+            draw_slices(volume, arguments.preview)
+        say(f"preview: {arguments.preview}")
+    return 0
+
+
+def _describe(scan):
+    rows, angles, detectors = scan.shape
+    frames = [f"{part.shape[1]} {name}" for name, part in (("flats", scan.flats), ("darks", scan.darks)) if part]
+    return f"{scan.name}: {rows} rows, {angles} angles, {detectors} detectors, {', '.join([str(scan.dtype), *frames])}"
+
+
+def _axis(arguments, steps, scan):
+    """The centre for the reconstructor: a number, a method, or None where a step brings the axis to the middle."""
+    if arguments.half_acquisition:
+        return None
+    if arguments.center != "auto":
+        return arguments.center
+    from tomolearn.preprocessing.center import find_center
+    from tomolearn.streaming import sample_sinograms
+
+    sinograms, angles, _ = sample_sinograms(steps, scan)
+    center = float(find_center(sinograms, angles, method="vo", angle_unit="rad"))
+    try:
+        other = float(find_center(sinograms, angles, method="phase", angle_unit="rad"))
+    except ValueError:  # no opposite views
+        return center
+    if abs(center - other) > 1:
+        warnings.warn(
+            f"the methods disagree on the rotation axis: vo {center:.2f}, phase {other:.2f}. Look at it: tomolearn "
+            f"center {arguments.scan} --preview centers.png",
+            stacklevel=2,
+        )
+    return center
+
+
+def _reconstructor(arguments, center):
+    from tomolearn import reconstruction
+
+    name = arguments.algorithm
+    if name == "fbp":
+        for option in ("iterations", "regularization"):
+            if getattr(arguments, option) is not None:
+                raise ValueError(f"--{option} is not for --algorithm fbp; choose sirt, cgls or tv.")
+        return reconstruction.FBPReconstructor(filter=arguments.filter, padding=arguments.padding, center=center)
+    options = {"center": center, "nonnegative": arguments.nonnegative}
+    options["max_iter"] = ITERATIONS[name] if arguments.iterations is None else arguments.iterations
+    if arguments.regularization is not None:
+        if name != "tv":
+            raise ValueError(f"--regularization is for --algorithm tv; got {name}.")
+        options["regularization"] = arguments.regularization
+    kinds = {"sirt": "SIRTReconstructor", "cgls": "CGLSReconstructor", "tv": "TVReconstructor"}
+    return getattr(reconstruction, kinds[name])(**options)
+
+
+def _stitcher(arguments):
+    from tomolearn.preprocessing.stitching import HalfAcquisitionStitcher
+
+    if arguments.center not in ("auto",) and isinstance(arguments.center, str):
+        raise ValueError("--half-acquisition finds its axis by --center auto, or takes a number.")
+    return "stitch", HalfAcquisitionStitcher(center=None if arguments.center == "auto" else arguments.center)
+
+
+def _name(name, step):
+    detail = {"stripes": "method", "flat": "average", "reconstruct": "filter"}.get(name)
+    what = type(step).__name__.removesuffix("Reconstructor").lower() if name == "reconstruct" else name
+    value = getattr(step, detail, None) if detail else None
+    return f"{what} ({value})" if value else what
+
+
+def _check_preview(path):
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    if find_spec("matplotlib") is None:
+        raise ValueError("--preview needs matplotlib: pip install 'tomolearn[plot]'.")
+    if not Path(path).absolute().parent.is_dir():
+        raise ValueError(f"--preview: the folder of {path} does not exist.")
+
+
+def _summary(say, arguments, report, seconds):
+    n = report.shape[0]
+    if report.n_resumed:
+        say(f"resumed: {report.n_resumed} of {report.n_blocks} blocks were done")
+    if report.center is not None:
+        say(f"center: {report.center:.2f}" + (f" (by {arguments.center})" if isinstance(arguments.center, str) else ""))
+    for what, count in report.counts.items():
+        if count:
+            say(f"repaired: {count} {what}")
+    total = sum(report.seconds.values()) or 1.0
+    shares = ", ".join(f"{name} {100 * took / total:.0f} %" for name, took in report.seconds.items())
+    say(f"wrote {report.path}: {' x '.join(map(str, report.shape))} in {seconds:.1f} s, {n / seconds:.1f} slices/s")
+    say(f"time: {shares}")
+    sys.stdout.flush()
