@@ -91,7 +91,8 @@ class Corrector(SinogramInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         corrected, counts = self.transform_counted(X)
         for what, count in counts.items():
             if count:
-                warnings.warn(f"{type(self).__name__}: {count} of {np.size(X)} {what}", stacklevel=2)
+                total = len(corrected) * self.n_features_in_
+                warnings.warn(f"{type(self).__name__}: {count} of {total} {what}", stacklevel=2)
         return corrected
 
     def transform_counted(self, X):

@@ -105,7 +105,7 @@ def _write(file, name, source):
 def _describe(file, metadata):
     file[METADATA] = as_json(metadata)
     places = {
-        "pixel_size": ("measurement/instrument/detector/x_pixel_size", "m"),
+        "pixel_size": ("measurement/instrument/detector/pixel_size", "m"),
         "distance": ("measurement/instrument/detector/distance", "m"),
         "energy": ("measurement/instrument/monochromator/energy", "eV"),
     }

@@ -116,6 +116,8 @@ class FBPReconstructor(ClassicalReconstructor):
     ((1, 64, 64), dtype('float32'), True)
     """
 
+    working_copies = (3, 3)
+
     def __init__(
         self,
         *,

@@ -248,6 +248,8 @@ class CGLSReconstructor(IterativeReconstructor):
     True
     """
 
+    working_copies = (4, 5)
+
     def __init__(
         self,
         *,
@@ -358,6 +360,8 @@ class TVReconstructor(IterativeReconstructor):
     >>> bool(np.abs(images - image).mean() < 0.05)
     True
     """
+
+    working_copies = (5, 8)  # of the data and of the image with their dual variables
 
     def __init__(
         self,
