@@ -35,6 +35,7 @@ class Corrector(SinogramInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
             [2., 2., 2.]]]), {'values doubled': 6})
     """
 
+    shows_axis = True  # False: the rotation axis is better looked for in sinograms that went round this step
     n_halo_rows = 0  # neighbouring slices on either side without which a slice cannot be corrected
 
     def __sklearn_tags__(self):

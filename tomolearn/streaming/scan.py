@@ -90,7 +90,7 @@ def reconstruct_volume(
         Unfitted: each step is fitted on each block, the steps of `tomolearn.preprocessing` with the flat and dark
         fields of the block. A trained step stands in ``sklearn.frozen.FrozenEstimator``. One step is a reconstructor:
         where its ``angles`` is None it takes those of the scan; where its ``center`` is the name of a method, the axis
-        is found once, on some rows of the whole scan.
+        is found once, in some rows of the whole scan as they are without the removal of stripes.
     scan : Scan, or path-like
         (rows, angles, detectors); a path is opened by `tomolearn.io.open_scan`.
     out : path-like
@@ -167,7 +167,7 @@ def reconstruct_volume(
 
 
 def sample_sinograms(steps, scan):
-    """Corrected sinograms of some rows of a scan: what its rotation axis is looked for in.
+    """Corrected sinograms of some rows of a scan, their stripes left in: what its rotation axis is looked for in.
 
     Parameters
     ----------
@@ -273,7 +273,10 @@ class _Run:
         else:  # rows that are read together, each with the neighbours it needs
             first = max(0, (n - N_CENTER_ROWS) // 2)
             parts = [(first, min(n, first + N_CENTER_ROWS))]
-        sinograms = np.concatenate([self._correct(*part, self.read(*part))[0] for part in parts])
+        shown = [(name, step) for name, step in self.steps if getattr(_unfrozen(step), "shows_axis", True)]
+        run = copy.copy(self)
+        run.steps, run.where = shown, self.where - len(self.steps) + len(shown)
+        sinograms = np.concatenate([run._correct(*part, self.read(*part))[0] for part in parts])
         return sinograms, np.concatenate([np.arange(*part) for part in parts])
 
     # ------------------------------------------------------------------------------------------------ one block
@@ -387,7 +390,7 @@ class _Run:
             "center": None if self.center is None else np.asarray(self.center, float).tolist(),
             "angles": None if angles is None else as_radians(angles, unit).tolist(),
             "angle_unit": "rad",
-            "source": Path(str(self.scan.name)).name,
+            "source": _without_folder(self.scan.name),
             "parameters": parameters,
             "versions": {
                 "tomolearn": __version__,
@@ -397,6 +400,12 @@ class _Run:
                 "python": platform.python_version(),
             },
         }
+
+
+def _without_folder(name):
+    """``scan.h5:exchange/data`` of a source's name."""
+    file, colon, inside = str(name).partition(":")
+    return Path(file).name + colon + inside
 
 
 def _unfrozen(step):
