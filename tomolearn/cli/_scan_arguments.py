@@ -18,15 +18,6 @@ def slice_of(text):
     return slice(*numbers)
 
 
-def range_of(text):
-    """``LOW:HIGH`` as two numbers."""
-    try:
-        low, high = map(float, text.split(":"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be LOW:HIGH; got {text!r}") from None
-    return low, high
-
-
 def positive(text):
     """A whole number of at least 1."""
     try:

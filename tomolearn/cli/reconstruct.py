@@ -11,7 +11,6 @@ from tomolearn.cli._scan_arguments import (
     correction_steps,
     open_chosen,
     positive,
-    range_of,
 )
 
 __all__ = ["add_arguments", "run"]
@@ -53,7 +52,8 @@ def add_arguments(parser):
     kinds = "recon.h5, recon.tif (one BigTIFF), recon.zarr, recon.npy, or a folder for one TIFF a slice"
     out.add_argument("-o", "--output", required=True, metavar="PATH", help=kinds)
     out.add_argument("--dtype", choices=("float32", "float16", "uint8", "uint16"), default="float32")
-    out.add_argument("--range", type=range_of, metavar="LOW:HIGH", help="values that uint8 and uint16 span")
+    span = "values that uint8 and uint16 span"
+    out.add_argument("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help=span)
     out.add_argument("--preview", metavar="PNG", help="picture of some slices")
     out.add_argument("--resume", action="store_true", help="go on with the blocks that a broken run has left")
     out.add_argument("--overwrite", action="store_true", help="replace an existing volume")
@@ -113,6 +113,8 @@ def run(arguments):
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     say = (lambda *words: None) if arguments.quiet else (lambda *words: print(*words, flush=True))
+    if arguments.dtype.startswith("uint") and arguments.range is None:
+        raise ValueError(f"--dtype {arguments.dtype} needs --range LOW HIGH, the values that its integers span.")
     scan = open_chosen(arguments)
     say(_describe(scan))
     steps = correction_steps(arguments, scan)

@@ -144,6 +144,8 @@ def reconstruct_volume(
     run.learn_center()
     seconds = {"center": time.perf_counter() - began}
     shape, result_dtype, slice_bytes = run.try_one_slice()
+    if dtype is not None and np.dtype(dtype).kind in "ui" and result_dtype.kind == "f" and value_range is None:
+        raise ValueError(f"dtype={dtype} needs value_range=(low, high), the values that its integers span; got None.")
     blocks = plan_blocks(shape[0], slice_bytes, memory=memory, chunk=scan.chunk, n_halo=run.n_halo)
     sink = create_sink(
         out,
