@@ -59,7 +59,7 @@ def run(arguments):
     vo           35.0...
     0
     """
-    from tomolearn.preprocessing.center import find_center
+    from tomolearn.preprocessing import find_center
     from tomolearn.streaming import sample_sinograms
 
     scan = open_chosen(arguments)

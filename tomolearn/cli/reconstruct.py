@@ -162,7 +162,7 @@ def _axis(arguments, steps, scan):
         return None
     if arguments.center != "auto":
         return arguments.center
-    from tomolearn.preprocessing.center import find_center
+    from tomolearn.preprocessing import find_center
     from tomolearn.streaming import sample_sinograms
 
     sinograms, angles, _ = sample_sinograms(steps, scan)
@@ -200,7 +200,7 @@ def _reconstructor(arguments, center):
 
 
 def _stitcher(arguments):
-    from tomolearn.preprocessing.stitching import HalfAcquisitionStitcher
+    from tomolearn.preprocessing import HalfAcquisitionStitcher
 
     if arguments.center not in ("auto",) and isinstance(arguments.center, str):
         raise ValueError("--half-acquisition finds its axis by --center auto, or takes a number.")

@@ -1,20 +1,24 @@
 """Phantoms whose projections are known exactly, and the noise of a detector.
 
-Images and sinograms of ellipses, volumes and projections of spheres, random packings of spheres for foams, and photon
-or Gaussian noise. All randomness comes from ``random_state``; NumPy arrays in, NumPy arrays out. Lengths are pixels.
+Images and sinograms of ellipses, volumes and projections of spheres, random packings of spheres for foams, photon or
+Gaussian noise, and whole scans as raw counts. All randomness comes from ``random_state``; NumPy arrays in, NumPy arrays
+out. Lengths are pixels.
 """
 
 from tomolearn.simulation.ellipses import ellipse_image, ellipse_sinogram, shepp_logan_ellipses
 from tomolearn.simulation.noise import add_gaussian_noise, add_photon_noise
+from tomolearn.simulation.scan import SimulatedScan, simulate_scan
 from tomolearn.simulation.spheres import pack_spheres, sphere_projections, sphere_volume
 
 __all__ = [
+    "SimulatedScan",
     "add_gaussian_noise",
     "add_photon_noise",
     "ellipse_image",
     "ellipse_sinogram",
     "pack_spheres",
     "shepp_logan_ellipses",
+    "simulate_scan",
     "sphere_projections",
     "sphere_volume",
 ]

@@ -1,0 +1,233 @@
+"""One pipeline on one scan: what is learned once, what happens to a block, and what is known of the result."""
+
+import copy
+import platform
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import sklearn
+import torch
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+from tomolearn import __version__
+from tomolearn.base import Reconstructor
+from tomolearn.geometry import as_radians
+from tomolearn.preprocessing import find_center
+
+__all__ = ["ScanRun"]
+
+N_CENTER_ROWS = 5  # rows that the rotation axis is looked for in
+FRAMES = ("flats", "darks")
+
+
+class ScanRun:
+    """The steps of one pipeline on the blocks of one scan."""
+
+    def __init__(self, pipeline, scan):
+        named = pipeline.steps if isinstance(pipeline, Pipeline) else [("reconstruct", pipeline)]
+        self.steps = [(name, step) for name, step in named if step is not None and step != "passthrough"]
+        self.scan = scan
+        self.where = self._reconstructor()
+        self.n_halo = sum(getattr(step, "n_halo_rows", 0) for _, step in self.steps)
+        self.seconds = {}
+        self.frames = {kind: getattr(scan, kind, None) for kind in FRAMES}
+        beam = getattr(scan, "beam_intensity", None)
+        self.beam = {} if beam is None else {"beam_intensity": beam}
+        if self.frames["flats"] is not None and not any(has_fit_parameter(step, "flats") for _, step in self.steps):
+            raise ValueError(
+                f"{scan.name} holds raw counts and flat fields, and no step of the pipeline corrects them; begin it "
+                "with tomolearn.preprocessing.FlatFieldCorrector."
+            )
+        self.center = getattr(self._inner(), "center_", getattr(self._inner(), "center", None))
+
+    def _reconstructor(self):
+        found = [i for i, (_, step) in enumerate(self.steps) if isinstance(_unfrozen(step), Reconstructor)]
+        if len(found) != 1:
+            raise ValueError(f"the pipeline must hold one reconstructor; got {len(found)} in {len(self.steps)} steps.")
+        return found[0]
+
+    def _inner(self):
+        return _unfrozen(self.steps[self.where][1])
+
+    # ------------------------------------------------------------------------------------------------ the axis
+
+    def learn_scan(self):
+        """Angles for the steps that have none, and the axis where one of them looks for it: once, in some rows."""
+        angles = getattr(self.scan, "angles", None)
+        for k, (name, step) in enumerate(self.steps[: self.where]):
+            parameters = {} if isinstance(step, FrozenEstimator) else step.get_params(deep=False)
+            if "angles" in parameters and parameters["angles"] is None and angles is not None:
+                step = clone(step).set_params(angles=angles, angle_unit="rad")
+            if "center" in parameters:
+                fitted = clone(step).fit(self.sample(k)[0])
+                self.steps[k] = (name, clone(step).set_params(center=fitted.center_))
+                step = fitted
+            if angles is not None:
+                angles = getattr(_unfrozen(step), "transform_angles", lambda same: same)(angles)
+        name, step = self.steps[self.where]
+        if isinstance(step, FrozenEstimator):
+            return
+        if step.angles is None and angles is not None:
+            step = clone(step).set_params(angles=np.asarray(angles), angle_unit="rad")
+        self.steps[self.where] = (name, step)
+        if isinstance(step.center, str):
+            angles = None if step.angles is None else as_radians(step.angles, step.angle_unit)
+            self.center = float(find_center(self.sample()[0], angles, method=step.center, angle_unit="rad"))
+            self.steps[self.where] = (name, clone(step).set_params(center=self.center))
+
+    def sample(self, upto=None):
+        """Sinograms of some rows as they come to step ``upto`` (None: the reconstructor), and which rows these are."""
+        n = len(self.scan)
+        if self.scan.chunk == 1 and self.n_halo == 0:
+            rows = np.unique(np.linspace(0, n - 1, N_CENTER_ROWS + 2).round().astype(int)[1:-1])
+            parts = [(int(row), int(row) + 1) for row in rows]
+        else:  # rows that are read together, each with the neighbours it needs
+            first = max(0, (n - N_CENTER_ROWS) // 2)
+            parts = [(first, min(n, first + N_CENTER_ROWS))]
+        run = copy.copy(self)
+        before = self.steps[: self.where if upto is None else upto]
+        run.steps = [(name, step) for name, step in before if getattr(_unfrozen(step), "shows_axis", True)]
+        run.where = len(run.steps)
+        sinograms = np.concatenate([run._correct(*part, self.read(*part))[0] for part in parts])
+        return sinograms, np.concatenate([np.arange(*part) for part in parts])
+
+    # ------------------------------------------------------------------------------------------------ one block
+
+    def read(self, start, stop):
+        """Everything of the rows of a block and their neighbours; runs in the thread that reads ahead."""
+        low, high = self._with_halo(start, stop)
+        frames = {kind: source.read_block(low, high) for kind, source in self.frames.items() if source is not None}
+        return self.scan.read_block(low, high), frames
+
+    def compute(self, start, stop, block):
+        """The finished slices of a block and its counts."""
+        X, counts = self._correct(start, stop, block)
+        del block
+        for name, step in self.steps[self.where :]:
+            began = time.perf_counter()
+            step = self._of_slices(step, start, stop)
+            fitted = step if isinstance(step, FrozenEstimator) else step.fit(X)
+            X = fitted.predict(X) if hasattr(fitted, "predict") else fitted.transform(X)
+            self._took(name, began)
+        return X, counts
+
+    def _correct(self, start, stop, block):
+        """Through the steps before the reconstructor."""
+        low, _ = self._with_halo(start, stop)
+        X, frames = block
+        halo_left = self.n_halo
+        counts = {}
+        for name, step in self.steps[: self.where]:
+            began = time.perf_counter()
+            if not isinstance(step, FrozenEstimator):
+                given = {k: v for k, v in (frames | self.beam).items() if has_fit_parameter(step, k)}
+                step = clone(step).fit(X, **given)
+            if hasattr(step, "transform_counted"):
+                X, found = step.transform_counted(X)
+            else:
+                X, found = step.transform(X), {}
+            counts = {what: counts.get(what, 0) + found.get(what, 0) for what in {**counts, **found}}
+            halo_left -= getattr(step, "n_halo_rows", 0)
+            if self.n_halo and halo_left == 0:  # the last step that needed neighbours
+                X, halo_left = X[start - low : stop - low], -1
+            self._took(name, began)
+        return X, counts
+
+    def _with_halo(self, start, stop):
+        return max(0, start - self.n_halo), min(len(self.scan), stop + self.n_halo)
+
+    def _of_slices(self, step, start, stop):
+        if isinstance(step, FrozenEstimator):
+            if isinstance(step.estimator, Reconstructor):
+                return FrozenEstimator(step.estimator.of_slices(start, stop))
+            return step
+        step = clone(step)
+        if isinstance(step, Reconstructor) and np.ndim(step.center):
+            if len(step.center) != len(self.scan):
+                raise ValueError(
+                    f"center must be one number, or one for each of the {len(self.scan)} rows of {self.scan.name}; got "
+                    f"{len(step.center)}."
+                )
+            step.set_params(center=np.asarray(step.center)[start:stop])
+        return step
+
+    def _took(self, name, began):
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    # ------------------------------------------------------------------------------------------- shapes and facts
+
+    def try_one_slice(self):
+        """Shape and dtype of the volume, and the bytes that one slice takes on its way."""
+        n, row = len(self.scan), len(self.scan) // 2
+        X, _ = self._correct(row, row + 1, self.read(row, row + 1))
+        _, step = self.steps[self.where]
+        fitted = self._of_slices(step, row, row + 1)
+        fitted = fitted if isinstance(step, FrozenEstimator) else fitted.fit(X)
+        shape, dtype = fitted.image_shape_, np.dtype(np.float32)
+        if self.where + 1 < len(self.steps):
+            result = self.compute(row, row + 1, self.read(row, row + 1))[0]
+            shape, dtype = result.shape[1:], result.dtype if result.dtype.kind in "uib" else dtype
+        raw = np.prod(self.scan.shape[1:], dtype=float)
+        values = max(raw, np.prod(fitted.sinogram_shape_, dtype=float)) * X.dtype.itemsize
+        n_sinograms, n_images = _unfrozen(fitted).working_copies
+        pixels = np.prod(fitted.image_shape_, dtype=float) * X.dtype.itemsize
+        n_frames = sum(source.shape[1] for source in self.frames.values() if source is not None)
+        frames = 2.0 * n_frames * self.scan.shape[2] * self.scan.dtype.itemsize
+        slice_bytes = 2 * raw * self.scan.dtype.itemsize + frames + n_sinograms * values + n_images * pixels
+        return (n, *map(int, shape)), dtype, slice_bytes
+
+    def identity(self):
+        """What tells this run from another."""
+        scan = self.scan
+        what = [(name, type(_unfrozen(step)).__name__, joblib.hash(_state(step))) for name, step in self.steps]
+        return {"scan": scan.name, "scan_shape": list(scan.shape), "steps": [list(step) for step in what]}
+
+    def facts(self):
+        """Metadata of the volume."""
+        step = self._inner()
+        angles = step.angles_ if hasattr(step, "angles_") else step.angles
+        unit = "rad" if hasattr(step, "angles_") else step.angle_unit
+        pixel_size = getattr(self.scan, "metadata", {}).get("pixel_size")
+        parameters = {
+            f"{name}__{key}": value
+            for name, one in self.steps
+            for key, value in _unfrozen(one).get_params(deep=False).items()
+            if key != "angles" and (value is None or isinstance(value, str | int | float | tuple | list))
+        }
+        return {
+            "axes": ["slices", "rows", "columns"],
+            "pixel_size": 1.0 if pixel_size is None else float(pixel_size) * float(step.detector_spacing) ** -1,
+            "pixel_size_unit": "pixel" if pixel_size is None else "m",
+            "units": "1/pixel",
+            "center": None if self.center is None else np.asarray(self.center, float).tolist(),
+            "angles": None if angles is None else as_radians(angles, unit).tolist(),
+            "angle_unit": "rad",
+            "source": _without_folder(self.scan.name),
+            "parameters": parameters,
+            "versions": {
+                "tomolearn": __version__,
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "scikit-learn": sklearn.__version__,
+                "python": platform.python_version(),
+            },
+        }
+
+
+def _without_folder(name):
+    """``scan.h5:exchange/data`` of a source's name."""
+    file, colon, inside = str(name).partition(":")
+    return Path(file).name + colon + inside
+
+
+def _unfrozen(step):
+    return step.estimator if isinstance(step, FrozenEstimator) else step
+
+
+def _state(step):
+    return copy.copy(vars(step.estimator)) if isinstance(step, FrozenEstimator) else step.get_params()
