@@ -21,6 +21,8 @@ from sklearn.base import clone
 
 from tomolearn import FBPReconstructor, SIRTReconstructor, TVReconstructor, psnr, ssim
 from tomolearn.geometry import default_angles
+from tomolearn.io import open_scan
+from tomolearn.preprocessing import find_center, flat_field, minus_log
 from tomolearn.simulation import (
     add_photon_noise,
     ellipse_image,
@@ -58,17 +60,11 @@ def foam_scan(seed):
 
 
 def tooth_scan(folder):
-    """Sinograms, angles in degrees and rotation axis of the measured tooth (Data Exchange HDF5)."""
-    import h5py
-
-    with h5py.File(folder / "aps_tooth" / "tooth.h5") as file:
-        counts, flats, darks = (
-            file[f"exchange/{name}"][:].astype(np.float32) for name in ("data", "data_white", "data_dark")
-        )
-        degrees = file["exchange/theta"][:]
-    dark = darks.mean(0)
-    transmission = (counts - dark) / (flats.mean(0) - dark)
-    return -np.log(np.maximum(transmission, 1e-3)).swapaxes(0, 1), degrees, 296.0
+    """Sinogram of the first row, angles in radians and rotation axis of the measured tooth (Data Exchange HDF5)."""
+    with open_scan(folder / "aps_tooth" / "tooth.h5") as scan:
+        row = scan.select(rows=slice(0, 1))
+        sinograms = minus_log(flat_field(row[:], row.flats[:], row.darks[:]))
+    return sinograms, scan.angles, find_center(sinograms, scan.angles, angle_unit="rad")
 
 
 def compare(sinograms, truth):
@@ -116,12 +112,12 @@ def figure(path, truth, images, tooth):
 
 def reconstruct_tooth(folder):
     """The tooth's first slice by the same methods, cut to the middle."""
-    sinograms, degrees, center = tooth_scan(folder)
+    sinograms, angles, center = tooth_scan(folder)
     images = {}
     for name, estimator in METHODS.items():
-        estimator = clone(estimator).set_params(angles=degrees, angle_unit="deg", center=center, **TOOTH.get(name, {}))
+        estimator = clone(estimator).set_params(angles=angles, angle_unit="rad", center=center, **TOOTH.get(name, {}))
         start = time.perf_counter()
-        images[name] = estimator.fit_transform(sinograms[:1])[0, 170:510, 150:490]
+        images[name] = estimator.fit_transform(sinograms)[0, 170:510, 150:490]
         print(f"tooth, {name:<10}{time.perf_counter() - start:>8.2f} s for a slice of 640 x 640", flush=True)
     return images
 

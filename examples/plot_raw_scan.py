@@ -44,20 +44,19 @@ CORRECTIONS = [
 ]
 
 
-def pipeline(steps, reconstructor=None):
-    fbp = FBPReconstructor(filter="hann", center="vo")
-    return Pipeline([*steps, ("reconstruct", fbp if reconstructor is None else reconstructor)])
+FBP = FBPReconstructor(filter="hann", center="vo")
 
 
-def run(name, steps, scan, out, **options):
-    """Reconstruct from file to file; returns the volume and a line about it."""
+def run(name, steps, scan, out, reconstructor=FBP):
+    """Reconstruct from file to file and say how it went; returns the volume and its axis."""
     start = time.perf_counter()
-    report = reconstruct_volume(pipeline(steps, **options), scan, out / f"{name}.h5", overwrite=True)
+    pipeline = Pipeline([*steps, ("reconstruct", reconstructor)])
+    report = reconstruct_volume(pipeline, scan, out / f"{name}.h5", overwrite=True)
     seconds = time.perf_counter() - start
     repaired = ", ".join(f"{count} {what}" for what, count in report.counts.items() if count) or "nothing repaired"
     print(f"{name}: center {report.center:.2f}, {report.shape[0] / seconds:.1f} slices/s; {repaired}", flush=True)
     with open_volume(report.path) as volume:
-        return volume[:]
+        return volume[:], report.center
 
 
 def simulated(out):
@@ -70,9 +69,9 @@ def simulated(out):
         write_scan(files[name], scan.counts, angles=scan.angles, angle_unit="rad", overwrite=True, **frames)
     volumes = {
         "truth": faulty.volume,
-        "clean scan": run("clean", [FLAT, LOG], files["clean_scan"], out),
-        "not corrected": run("not_corrected", [FLAT, LOG], files["scan"], out),
-        "corrected": run("corrected", CORRECTIONS, files["scan"], out),
+        "clean scan": run("clean", [FLAT, LOG], files["clean_scan"], out)[0],
+        "not corrected": run("not_corrected", [FLAT, LOG], files["scan"], out)[0],
+        "corrected": run("corrected", CORRECTIONS, files["scan"], out)[0],
     }
     errors = {name: float(np.sqrt(np.mean((volume - faulty.volume) ** 2))) for name, volume in volumes.items()}
     print(f"axis at {faulty.center:.2f}; root-mean-square error against the truth, 1/pixel:")
@@ -86,14 +85,13 @@ def simulated(out):
 def tooth(file, out):
     """Slices of the tooth from all its views, and from every fourth by two methods."""
     scan = open_scan(file)
-    few = scan.select(angles=slice(None, None, 4))
+    few = scan.select(rows=slice(0, 1), angles=slice(None, None, 4))
     steps = [FLAT, LOG, ("stripes", StripeRemover(method="all"))]
-    full = run("tooth", steps, scan, out)
-    images = {
-        "tooth, 181 views, FBP": full[0],
-        "46 views, FBP": run("tooth_46_fbp", steps, few, out)[0],
-        "46 views, TV": run("tooth_46_tv", steps, few, out, reconstructor=TVReconstructor(center="vo", **TOOTH_TV))[0],
-    }
+    full, center = run("tooth", steps, scan, out)
+    methods = {"FBP": FBPReconstructor(filter="hann", center=center), "TV": TVReconstructor(center=center, **TOOTH_TV)}
+    images = {"tooth, 181 views, FBP": full[0]}
+    for name, reconstructor in methods.items():
+        images[f"46 views, {name}"] = run(f"tooth_46_{name.lower()}", steps, few, out, reconstructor)[0][0]
     span = float(np.ptp(full[0]))
     print("tooth: SSIM with the slice from all views, data range its own:")
     for name, image in list(images.items())[1:]:

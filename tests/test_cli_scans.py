@@ -288,7 +288,7 @@ def test_center_tells_methods_and_rows(scan, tmp_path, capsys):
     for line in lines[1:3]:
         method, center, by_row = line.split(None, 2)
         assert method in ("vo", "phase") and float(center) == pytest.approx(SIMULATED.center, abs=0.2)
-        assert by_row.startswith("0: ") and by_row.count(":") == 5
+        assert by_row.startswith("1: ") and by_row.count(":") == 3
     assert preview.read_bytes().startswith(b"\x89PNG")
 
 

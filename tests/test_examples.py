@@ -14,7 +14,7 @@ SCRIPTS = sorted((ROOT / "examples").glob("plot_*.py"))
 
 
 def test_there_are_examples():
-    assert [path.name for path in SCRIPTS if path.name == "plot_low_dose_scan.py"]
+    assert {"plot_low_dose_scan", "plot_raw_scan"} <= {path.stem for path in SCRIPTS}
 
 
 @pytest.mark.slow

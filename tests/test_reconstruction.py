@@ -336,7 +336,7 @@ def test_one_value_a_slice_is_a_weak_target_of_flat_data_alone():
         ({"angles": [0, 1]}, GeometryError, r"angles must be one per projection; got 2 .*\(12, 16\)"),
         ({"angles": "half"}, GeometryError, "angles must be a list of numbers; got 'half'"),
         ({"angle_unit": "grad"}, GeometryError, "angle_unit must be 'rad', 'deg' or None; got 'grad'"),
-        ({"center": "vo"}, GeometryError, "center must be a number, a list of one number per slice, or None.*'vo'"),
+        ({"center": "left"}, ValueError, "center must be one of 'vo', 'phase', 'entropy'.*'left'"),
         ({"center": np.ones((3, 1))}, GeometryError, r"center must be a number.*got an array of shape \(3, 1\)"),
         ({"center": [7, 8]}, GeometryError, "center holds one number for each of 2 slices; X has 3"),
         ({"center": np.nan}, GeometryError, "center must be finite and near the detector, which spans 0 to 15"),
@@ -433,3 +433,15 @@ def test_the_measured_tooth_is_sharpest_at_its_center(shared_data):
     for index, center in enumerate((296, 290)):
         alone = FBPReconstructor(angles=theta, angle_unit="deg", center=center).fit(X).predict(X)
         np.testing.assert_allclose(per_slice[index], alone[index], atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["vo", "phase"])
+def test_the_axis_is_found_in_fit(method):
+    disc = np.hypot(*np.mgrid[-47.5:48, -47.5:48] - np.array([9, -14])[:, None, None]) < 20
+    angles = np.linspace(0, np.pi, 120, endpoint=method == "phase")
+    sinograms = radon(disc[None].astype(np.float32), angles, center=50.0)
+    fitted = FBPReconstructor(angles=angles, center=method).fit(sinograms)
+    assert isinstance(fitted.center_, float) and fitted.center_ == pytest.approx(50, abs=0.1)
+    assert fitted.geometry_.center == fitted.center_
+    expected = FBPReconstructor(angles=angles, center=fitted.center_).fit_transform(sinograms)
+    np.testing.assert_array_equal(fitted.predict(sinograms), expected)

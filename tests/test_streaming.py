@@ -208,7 +208,7 @@ def test_another_pipeline_is_not_resumed(scan, small_blocks, tmp_path, monkeypat
 
 def test_sample_of_rows(scan):
     sinograms, angles, rows = sample_sinograms(CORRECTIONS, scan)
-    assert rows.tolist() == [1, 2, 3, 4, 5] and sinograms.shape == (5, 60, 48)
+    assert rows.tolist() == [2, 3, 4] and sinograms.shape == (3, 60, 48)
     np.testing.assert_allclose(angles, SIMULATED.angles, rtol=1e-15)
     whole = Pipeline(CORRECTIONS[:2]).fit_transform(SIMULATED.counts, **frames())  # stripes are left in
     np.testing.assert_allclose(sinograms, whole[rows], atol=2e-6 * whole.max())

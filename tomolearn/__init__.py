@@ -7,14 +7,29 @@ __version__ = "0.1.0"
 # What `from tomolearn import ...` gives, by the room that holds it; rooms are imported at first use (PEP 562).
 _EXPORTS = {
     "geometry": ("ParallelBeam",),
+    "io": ("create_sink", "open_library", "open_pairs", "open_scan", "open_volume", "write_scan"),
     "metrics": ("dice", "iou", "mcc", "mse", "nrmse", "psnr", "scorer", "ssim"),
     "operators": ("GradientOperator", "LinearOperator", "RadonOperator"),
     "ops": ("backproject", "backproject_adjoint", "extract_patches", "radon", "radon_adjoint", "stitch_patches"),
+    "preprocessing": (
+        "AirNormalizer",
+        "BadPixelRepairer",
+        "FlatFieldCorrector",
+        "HalfAcquisitionStitcher",
+        "MinusLog",
+        "PaganinFilter",
+        "SinogramBinner",
+        "SinogramPadder",
+        "StripeRemover",
+        "ZingerRemover",
+        "find_center",
+    ),
     "reconstruction": ("CGLSReconstructor", "FBPReconstructor", "SIRTReconstructor", "TVReconstructor"),
     "solvers": ("cgls", "fbp", "sirt", "tv"),
+    "streaming": ("reconstruct_volume",),
 }
 _ROOM_OF = {name: room for room, names in _EXPORTS.items() for name in names}
-_ROOMS = (*_EXPORTS, "base", "exceptions", "simulation")
+_ROOMS = (*_EXPORTS, "base", "display", "exceptions", "simulation")
 
 __all__ = ["__version__", *sorted(_ROOM_OF)]
 

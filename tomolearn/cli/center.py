@@ -5,6 +5,7 @@ from tomolearn.cli._scan_arguments import add_correction_arguments, add_scan_arg
 __all__ = ["add_arguments", "run"]
 
 METHODS = ("vo", "phase", "entropy")
+NEAR = 8  # detectors to either side of what vo finds that entropy looks at
 
 
 def add_arguments(parser):
@@ -67,9 +68,13 @@ def run(arguments):
     found = {}
     print(f"{'method':<10}{'center':>8}   by row")
     for method in METHODS:
+        options = {"method": method, "angle_unit": "rad"}
+        if method == "entropy" and "vo" in found:  # images cost much: only those near what is known
+            near = found["vo"] - NEAR, found["vo"] + NEAR
+            options["search"] = max(near[0], 0), min(near[1], sinograms.shape[2] - 1)
         try:
-            found[method] = float(find_center(sinograms, angles, method=method, angle_unit="rad"))
-            each = find_center(sinograms, angles, method=method, angle_unit="rad", per_slice=True)
+            found[method] = float(find_center(sinograms, angles, **options))
+            each = find_center(sinograms, angles, per_slice=True, **options)
         except ValueError as error:
             print(f"{method:<10}{'none':>8}   {error}")
             continue

@@ -48,7 +48,7 @@ def run(arguments):
     >>> main(["simulate", str(path), "--size", "32", "--angles", "24", "--rows", "2", "--quiet"])
     0
     >>> main(["info", str(path)])
-    file         .../scan.h5:exchange/data
+    file         /.../scan.h5:exchange/data
     projections  24 angles x 2 rows x 32 detectors, uint16, 0.0 MB
     ...
     """

@@ -60,7 +60,7 @@ def run(arguments):
     >>> from tomolearn.cli.main import main
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "scan.h5"
     >>> main(["simulate", str(path), "--size", "32", "--angles", "24", "--rows", "1"])
-    .../scan.h5: 1 rows, 24 angles, 32 detectors, uint16; center 15.50
+    /.../scan.h5: 1 rows, 24 angles, 32 detectors, uint16; center 15.50
     0
     """
     from tomolearn.io import create_sink, write_scan

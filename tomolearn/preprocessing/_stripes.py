@@ -118,8 +118,8 @@ def fill_unresponsive(x: torch.Tensor, snr: float, size: int) -> torch.Tensor:
     smooth = torch.from_numpy(uniform_filter1d(x.numpy(), SMOOTH_ANGLES, axis=-1))
     roughness = smooth.sub_(x).abs_().sum(-1).double().numpy()
     background = sliding_median(roughness[..., None], size)[..., 0]
-    mean = background.mean(axis=1, keepdims=True)
-    background = np.where(background == 0, mean, background)
+    for mean in (background.mean(axis=1, keepdims=True), roughness.mean(axis=1, keepdims=True)):
+        background = np.where(background == 0, mean, background)  # constant lines, as in simulated scans
     ratio = np.divide(roughness, background, out=np.ones_like(roughness), where=background != 0)
     found = _dilate(detect_stripes(ratio, snr))
     found[:, :2] = found[:, -2:] = False  # between the edge and a stripe there is nothing to interpolate from

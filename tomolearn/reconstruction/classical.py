@@ -13,7 +13,7 @@ from tomolearn.streaming import VolumePrediction
 __all__ = ["FBPReconstructor"]
 
 CENTER_METHODS = ("vo", "phase", "entropy")
-N_CENTER_ROWS = 5  # slices that the axis is looked for in: few of them tell it well
+N_CENTER_ROWS = 3  # slices that the axis is looked for in: few of them tell it well
 
 
 class ClassicalReconstructor(VolumePrediction, Reconstructor, BaseEstimator):

@@ -21,7 +21,7 @@ from tomolearn.preprocessing import find_center
 
 __all__ = ["ScanRun"]
 
-N_CENTER_ROWS = 5  # rows that the rotation axis is looked for in
+N_CENTER_ROWS = 3  # rows that the rotation axis is looked for in
 FRAMES = ("flats", "darks")
 
 
@@ -66,6 +66,7 @@ class ScanRun:
             if "center" in parameters:
                 fitted = clone(step).fit(self.sample(k)[0])
                 self.steps[k] = (name, clone(step).set_params(center=fitted.center_))
+                self.center = fitted.center_ if self.center is None else self.center
                 step = fitted
             if angles is not None:
                 angles = getattr(_unfrozen(step), "transform_angles", lambda same: same)(angles)

@@ -187,7 +187,7 @@ def sample_sinograms(steps, scan):
     >>> from tomolearn.streaming import sample_sinograms
     >>> sinograms, angles, rows = sample_sinograms([("log", MinusLog())], Scan(np.ones((70, 4, 8))))
     >>> sinograms.shape, rows.tolist()
-    ((5, 4, 8), [12, 23, 34, 46, 58])
+    ((3, 4, 8), [17, 34, 52])
     """
     scan = scan if isinstance(scan, Source) else open_scan(scan)
     run = ScanRun(Pipeline([*steps, ("reconstruct", _Anything())]), scan)
