@@ -42,12 +42,15 @@ test: lint $(RECORD)/built  ## lint, then the whole suite: unit tests, doctests,
 
 bench: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## time the operators beside their peers
 	$(PY) benchmarks/operators.py
+	$(PY) benchmarks/pipeline.py
+	$(PY) benchmarks/readers.py
 
 tables: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## print the tables of README.md anew
 	$(PY) benchmarks/tables.py
 
-fuzz: $(RECORD)/built $(RECORD)/extra-test  ## fuzz the operators for long
+fuzz: $(RECORD)/built $(RECORD)/extra-test  ## fuzz the operators and the readers for long
 	$(PY) tests/fuzz.py
+	$(PY) tests/fuzz_files.py --cases 500
 
 lint: $(RECORD)/extra-test  ## ruff check, ruff format --check
 	$(PY) -m ruff check --quiet

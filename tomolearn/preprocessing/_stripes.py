@@ -14,7 +14,7 @@ from tomolearn._validation import check_integer, check_real
 from tomolearn.ops import sliding_median
 from tomolearn.preprocessing._stacks import empty, interpolate_columns
 
-GROUP_BYTES = 2**22  # of the slices worked on together: some copies of them stay near the caches
+GROUP_BYTES = 2**24  # of the slices worked on together: some copies of them stay near the caches
 LINES_BYTES = 2**20  # sorted together: keys and values stay in the second-level cache
 MIN_NOISE = 1e-6  # of the ratios that stripes are detected by: rounding of float32
 OFFSET_PASSES = 2  # in the first one the neighbours, which a detector is compared with, have stripes too
