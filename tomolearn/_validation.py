@@ -68,7 +68,8 @@ def _native(array: np.ndarray, name: str) -> torch.Tensor:
     if array.dtype.kind == "u" and array.dtype.itemsize > 2:  # torch computes little with these
         array = array.astype(np.float64)
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    if not array.flags.writeable:  # torch would warn, and could not promise to leave the memory alone
+    # Of memory that may not be written torch would warn; axes of length 1 keep a negative stride that it refuses.
+    if not array.flags.writeable or min(array.strides, default=0) < 0:
         array = array.copy()
     return torch.from_numpy(array)
 

@@ -3,7 +3,7 @@
 import argparse
 
 INPUTS = ("counts", "transmission", "line-integrals")
-STRIPES = ("none", "all", "large", "unresponsive", "sorting", "filtering", "wavelet")
+STRIPES = ("none", "all", "large", "unresponsive", "sorting", "filtering", "offset", "wavelet")
 
 
 def slice_of(text):
@@ -56,7 +56,12 @@ def add_correction_arguments(parser):
     group.add_argument("--distance", type=float, metavar="M", help="from object to detector in m (default: the file's)")
     group.add_argument("--pixel-size", type=float, metavar="M", help="edge of a pixel in m (default: the file's)")
     group.add_argument("--floor", type=float, metavar="VALUE", help="least transmission before -log")
-    group.add_argument("--stripes", choices=STRIPES, default="none", help="how stripes (rings) are removed")
+    group.add_argument(
+        "--stripes",
+        choices=STRIPES,
+        default="none",
+        help="how stripes (rings) are removed; offset suits narrow detectors",
+    )
 
 
 def open_chosen(arguments):

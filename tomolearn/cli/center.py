@@ -89,8 +89,8 @@ def run(arguments):
 def _draw(arguments, sinogram, angles, middle):
     import numpy as np
 
-    from tomolearn import FBPReconstructor
     from tomolearn.display import draw_centers
+    from tomolearn.reconstruction import FBPReconstructor
 
     centers = middle + arguments.step * np.arange(-4, 5)
     stack = np.repeat(sinogram[None], len(centers), axis=0)

@@ -6,6 +6,8 @@ from tomolearn.cli._scan_arguments import add_scan_arguments, open_chosen
 
 __all__ = ["add_arguments", "run"]
 
+WIDE = 600  # detectors
+
 
 def add_arguments(parser):
     """Add the arguments of ``info``.
@@ -110,7 +112,9 @@ def _command(arguments, scan):
         words += ["--input", arguments.input]
     elif scan.flats is None:
         words += ["--input", "transmission"]
-    words += ["--center", "auto", "--stripes", "all", "--preview", "recon.png"]
+    # The windows of "all" are 51 and 21 detectors wide: on a narrow detector they bend the object too.
+    stripes = "all" if scan.shape[2] >= WIDE else "offset"
+    words += ["--center", "auto", "--stripes", stripes, "--preview", "recon.png"]
     if scan.flats is None and arguments.input is None:
         return (
             shlex.join(words)

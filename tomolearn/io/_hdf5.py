@@ -18,13 +18,13 @@ WITHOUT_LIMIT = ("deflate", "gzip", "shuffle", "fletcher32")
 PLUGINS = {32001: "Blosc", 32004: "LZ4", 32008: "bitshuffle", 32013: "ZFP", 32015: "Zstandard", 32026: "Blosc2"}
 
 
-def open_file(path):
-    """The file, for reading; errors name it."""
+def open_file(path, chunk_cache=None):
+    """The file, for reading, with so many bytes of whole chunks kept (None: as HDF5 likes); errors name it."""
     path = os.fspath(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file {path}.")
     with reading(path, "an HDF5 file"):
-        return h5py.File(path, "r")
+        return h5py.File(path, "r", rdcc_nbytes=chunk_cache)
 
 
 def text_of(value):
@@ -249,7 +249,9 @@ class Hdf5Store(Store):
             raise FileFormatError(f"{name} has shape {tuple(shape)}, expected three axes.")
         check_sizes(name, shape, dtype, float("inf"), "")
         check_storage(name, thing)
-        chunks = thing.chunks or (1,) * (len(shape) - 1) + shape[-1:]
+        # Without filters HDF5 reads parts of chunks, once it is kept from filling its cache with whole ones.
+        plain = thing.chunks is None or thing.id.get_create_plist().get_nfilters() == 0
+        chunks = (1,) * (len(shape) - 1) + shape[-1:] if plain else thing.chunks
         if tail:
             shape, chunks = shape[:3], chunks[:3]
         head = len(shape) == 2
@@ -257,7 +259,7 @@ class Hdf5Store(Store):
             shape, chunks = (1, *shape), (1, *chunks)
         super().__init__(path, name, shape, dtype, [min(c, n) for c, n in zip(chunks, shape, strict=True)], metadata)
         self._tail, self._head = tail, head
-        self._handle = Handle(_open_dataset, thing.file.filename, thing.name)
+        self._handle = Handle(_open_dataset, thing.file.filename, thing.name, 0 if plain else None)
 
     def read(self, index):
         if self._head:
@@ -275,8 +277,8 @@ class Hdf5Store(Store):
 class _Open:
     """A dataset with the file that has to be closed after it."""
 
-    def __init__(self, path, name):
-        self._file = open_file(path)
+    def __init__(self, path, name, chunk_cache):
+        self._file = open_file(path, chunk_cache)
         self._dataset = dataset(self._file, name)
 
     def __getitem__(self, index):
@@ -286,5 +288,5 @@ class _Open:
         self._file.close()
 
 
-def _open_dataset(path, name):
-    return _Open(path, name)
+def _open_dataset(path, name, chunk_cache):
+    return _Open(path, name, chunk_cache)

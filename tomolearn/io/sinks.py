@@ -163,8 +163,16 @@ class Sink:
 
     Parameters
     ----------
-    partial, backend, journal, dtype, scaling
-        As `create_sink` makes them.
+    partial : Partial
+        The places of the output.
+    backend : object
+        Writes one kind of file.
+    journal : Journal
+        Says which blocks are done.
+    dtype : dtype
+        Of the volume.
+    scaling : list of two float, or None
+        Scale and offset of integers.
 
     Examples
     --------
