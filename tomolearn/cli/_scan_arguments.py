@@ -5,6 +5,15 @@ import argparse
 INPUTS = ("counts", "transmission", "line-integrals")
 STRIPES = ("none", "all", "large", "unresponsive", "sorting", "filtering", "offset", "wavelet")
 
+SIZES = {
+    "all": "sorting_size",
+    "sorting": "sorting_size",
+    "filtering": "sorting_size",
+    "large": "large_size",
+    "unresponsive": "large_size",
+    "offset": "offset_size",
+}  # what --stripe-size is of each method
+
 
 def slice_of(text):
     """``A:B`` or ``A:B:STEP`` as a slice."""
@@ -62,6 +71,8 @@ def add_correction_arguments(parser):
         default="none",
         help="how stripes (rings) are removed; offset suits narrow detectors",
     )
+    size = "detectors under its median, odd (default: 21; large, unresponsive 51; offset 9)"
+    group.add_argument("--stripe-size", type=positive, metavar="N", help=size)
 
 
 def open_chosen(arguments):
@@ -118,8 +129,19 @@ def correction_steps(arguments, scan):
         floor = {} if arguments.floor is None else {"floor": arguments.floor}
         steps.append(("log", pre.MinusLog(**floor)))
     if arguments.stripes != "none":
-        steps.append(("stripes", pre.StripeRemover(method=arguments.stripes)))
+        steps.append(("stripes", _stripes(pre, arguments)))
+    elif arguments.stripe_size is not None:
+        raise ValueError("--stripe-size is for --stripes; choose a method there.")
     return steps
+
+
+def _stripes(pre, arguments):
+    method, size = arguments.stripes, arguments.stripe_size
+    if size is None:
+        return pre.StripeRemover(method=method)
+    if method not in SIZES:
+        raise ValueError(f"--stripe-size is not for --stripes {method}; it is for {', '.join(SIZES)}.")
+    return pre.StripeRemover(method=method, **{SIZES[method]: size})
 
 
 def _wave(arguments, scan):
