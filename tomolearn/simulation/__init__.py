@@ -5,17 +5,20 @@ Gaussian noise, and whole scans as raw counts. All randomness comes from ``rando
 out. Lengths are pixels.
 """
 
+from tomolearn.simulation.benchmarks import EllipsesBenchmark, make_ellipses_benchmark
 from tomolearn.simulation.ellipses import ellipse_image, ellipse_sinogram, shepp_logan_ellipses
 from tomolearn.simulation.noise import add_gaussian_noise, add_photon_noise
 from tomolearn.simulation.scan import SimulatedScan, simulate_scan
 from tomolearn.simulation.spheres import pack_spheres, sphere_projections, sphere_volume
 
 __all__ = [
+    "EllipsesBenchmark",
     "SimulatedScan",
     "add_gaussian_noise",
     "add_photon_noise",
     "ellipse_image",
     "ellipse_sinogram",
+    "make_ellipses_benchmark",
     "pack_spheres",
     "shepp_logan_ellipses",
     "simulate_scan",
