@@ -9,6 +9,7 @@ from tomolearn.simulation.benchmarks import EllipsesBenchmark, make_ellipses_ben
 from tomolearn.simulation.ellipses import ellipse_image, ellipse_sinogram, shepp_logan_ellipses
 from tomolearn.simulation.noise import add_gaussian_noise, add_photon_noise
 from tomolearn.simulation.scan import SimulatedScan, simulate_scan
+from tomolearn.simulation.shapes import random_shapes
 from tomolearn.simulation.spheres import pack_spheres, sphere_projections, sphere_volume
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ellipse_sinogram",
     "make_ellipses_benchmark",
     "pack_spheres",
+    "random_shapes",
     "shepp_logan_ellipses",
     "simulate_scan",
     "sphere_projections",
