@@ -130,6 +130,27 @@ def test_tensors_and_other_dtypes(method):
     assert isinstance(find_center(sinogram, INCLUSIVE, method=method, per_slice=True), float)
 
 
+@pytest.mark.parametrize("center", [20.0, 12.5, 26.0])
+def test_metric_is_the_energy_of_the_completed_turn(center):
+    """Against Vo's construction in plain words, for centres whose mirror image needs no interpolation."""
+    from tomolearn.preprocessing._center_metrics import DoubleWedge, half_turn_spectrum
+
+    n_angles, n = 60, 41
+    half = torch.from_numpy(np.random.default_rng(0).random((n_angles, n)))
+    shift = int(2 * center) - (n - 1)
+    other = half.flip(0)  # where the mirror image has nothing
+    inside = slice(max(0, shift), min(n, n + shift))
+    other[:, inside] = half.flip(1)[:, max(0, -shift) : n - max(0, shift)]
+    energy = torch.fft.fft2(torch.cat([half, other])).abs()[: n_angles + 1]
+    k, u = torch.arange(n_angles + 1)[:, None], torch.fft.fftfreq(n, 1 / n).abs()[None]
+    weight = torch.exp(-2 * np.pi**2 * ((1.5 * k / (2 * n_angles)) ** 2 + (1.5 * u / n) ** 2))
+    weight *= (u <= k / np.pi) & (k > 6) & (u > 1)
+    kept = weight.amax(1) > 0.01
+    expected = float((energy * weight)[kept].sum()) / weight[kept].numel()
+    metric = DoubleWedge(half_turn_spectrum(half.float()), smoothing=(1.5, 1.5), ratio=1.0)
+    assert metric([center]) == pytest.approx(expected, rel=1e-5)
+
+
 def test_batches_of_trial_centres_change_nothing(monkeypatch):
     sinogram = scan(66.2)
     expected = find_center_vo(sinogram), find_center_entropy(sinogram)

@@ -127,7 +127,7 @@ def test_a_volume_is_not_replaced_by_accident(scan, tmp_path, capsys):
     out = str(tmp_path / "recon.npy")
     assert main(["reconstruct", scan, "-o", out, "--center", "34", "--quiet"]) == 0
     assert main(["reconstruct", scan, "-o", out, "--center", "35", "--quiet"]) == 2
-    assert "exists; choose another name, or overwrite" in capsys.readouterr().err
+    assert "exists; choose another name, or --overwrite." in capsys.readouterr().err
     assert main(["reconstruct", scan, "-o", out, "--center", "35", "--quiet", "--overwrite"]) == 0
 
 
@@ -139,7 +139,7 @@ def test_a_volume_is_not_replaced_by_accident(scan, tmp_path, capsys):
     [
         (["reconstruct", "absent.h5", "-o", "x.h5"], "absent.h5"),
         (["reconstruct", "{folder}/angles.txt", "-o", "x.h5"], "angles.txt"),
-        (["reconstruct", "{folder}/counts.npy", "-o", "x.h5"], "order must be"),
+        (["reconstruct", "{folder}/counts.npy", "-o", "x.h5"], "--order must be"),
         (
             ["reconstruct", "{folder}/counts.npy", "-o", "x.h5", "--order", "sinograms"],
             "no flat fields: name them by --f",
@@ -156,17 +156,17 @@ def test_a_volume_is_not_replaced_by_accident(scan, tmp_path, capsys):
             "is for --algorithm tv",
         ),
         (["reconstruct", "{scan}", "-o", "x.h5", "--dtype", "uint8"], "--dtype uint8 needs --range LOW HIGH"),
-        (["reconstruct", "{scan}", "-o", "x.h5", "--memory", "1MB"], "memory=0.00 GB is too little"),
-        (["reconstruct", "{scan}", "-o", "x.h5", "--memory", "much"], "memory must be a positive number of bytes"),
+        (["reconstruct", "{scan}", "-o", "x.h5", "--memory", "1MB"], "--memory 0.00 GB is too little"),
+        (["reconstruct", "{scan}", "-o", "x.h5", "--memory", "much"], "--memory must be a positive number of bytes"),
         (["reconstruct", "{scan}", "-o", "x.h5", "--filter", "sharp"], "filter"),
         (["reconstruct", "{scan}", "-o", "x.h5", "--delta-beta", "100"], "--delta-beta needs --energy"),
         (
             ["reconstruct", "{scan}", "-o", "x.h5", "--preview", "absent/x.png"],
             "the folder of absent/x.png does not exist",
         ),
-        (["reconstruct", "{scan}", "-o", "x.h5", "--rows", "7:9"], "rows must be a slice that keeps something"),
+        (["reconstruct", "{scan}", "-o", "x.h5", "--rows", "7:9"], "--rows must be a slice that keeps something"),
         (["info", "absent.h5"], "absent.h5"),
-        (["simulate", "x.h5", "--size", "3"], "size must be an integer >= 16; got 3"),
+        (["simulate", "x.h5", "--size", "3"], "--size must be an integer >= 16; got 3"),
     ],
 )
 def test_errors_are_short_and_say_what_to_do(arguments, message, folder, scan, tmp_path, monkeypatch, capsys):

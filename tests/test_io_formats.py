@@ -1,5 +1,7 @@
 """Every kind of file gives the arrays, angles and metadata that were put into it."""
 
+import warnings
+
 import h5py
 import io_twins
 import numpy as np
@@ -8,6 +10,7 @@ import tifffile
 from conftest import require
 from io_twins import DEGREES, KEYS, as_stored
 
+from tomolearn.exceptions import FileFormatError
 from tomolearn.io import open_library, open_pairs, open_scan, open_volume
 
 COUNTS = io_twins.make_counts()
@@ -74,6 +77,42 @@ def test_nxtomo(tmp_path, how):
     assert scan.metadata == pytest.approx({"pixel_size": 3.25e-6})
     # Relative to the flats, whose control is 100; the invalid frame in between is not counted.
     np.testing.assert_allclose(scan.beam_intensity, (50 + np.flatnonzero(KEYS == 0)) / 100)
+
+
+def test_nxtomo_as_diamond_writes_it(tmp_path):
+    """An NXdata beside the detector has soft links to all of it, among them one to the link to the file of frames."""
+    path, names = tmp_path / "scan.nxs", ("image_key", "data")
+    io_twins.write_nxtomo(path, COUNTS, entry="entry1/tomo_entry", external=tmp_path / "frames.h5")
+    with h5py.File(path, "a") as file:
+        for name in names:
+            file.pop(f"entry1/tomo_entry/data/{name}", None)
+            file[f"entry1/tomo_entry/data/{name}"] = h5py.SoftLink(f"/entry1/tomo_entry/instrument/detector/{name}")
+    check_scan(open_scan(path))
+    volume = open_volume(f"{path}:entry1/tomo_entry/data/data")
+    assert volume.shape == (len(KEYS), *COUNTS.projections.shape[::2])
+    (tmp_path / "frames.h5").unlink()
+    with pytest.raises(FileNotFoundError, match=r"detector/data is a link to deep/frames in the file frames.h5"):
+        open_scan(path)
+
+
+def test_soft_links_in_a_circle_end(tmp_path):
+    io_twins.write_exchange(tmp_path / "scan.h5", COUNTS, None)
+    with h5py.File(tmp_path / "scan.h5", "a") as file:
+        file["here"], file["there"] = h5py.SoftLink("/there"), h5py.SoftLink("/here")
+    with pytest.raises(FileFormatError, match="scan.h5 is broken or truncated: .*too many links"):
+        open_scan(tmp_path / "scan.h5", data="here")
+
+
+def test_radians_without_a_unit_are_warned_of(tmp_path):
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["exchange/data"] = COUNTS.projections.swapaxes(0, 1)
+        file["exchange/theta"] = np.deg2rad(DEGREES)
+    with pytest.warns(UserWarning, match=r"theta has no units, .* degrees.*pass angle_unit='rad'"):
+        scan = open_scan(tmp_path / "scan.h5")
+    np.testing.assert_allclose(scan.angles, np.deg2rad(np.deg2rad(DEGREES)))  # the format says degrees
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_allclose(open_scan(tmp_path / "scan.h5", angle_unit="rad").angles, np.deg2rad(DEGREES))
 
 
 def test_nxtomo_leaves_alignment_views_out(tmp_path):

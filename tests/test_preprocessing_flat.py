@@ -97,13 +97,43 @@ def test_dead_pixels_at_the_edge_take_the_nearest(scan):
         np.testing.assert_allclose(result[0, :, dead], transmissions[0, :, living], rtol=1e-12)
 
 
-def test_a_row_without_living_pixel_is_refused(scan):
+def test_exchanged_frames_are_refused(scan):
     _, counts, flats, darks = scan
-    with pytest.raises(ValueError, match="in row 0 they do in none. Are flats and darks exchanged"):
+    with pytest.raises(ValueError, match="flats must exceed darks; in row 0 .* Are flats and darks exchanged"):
         flat_field(counts, darks, flats)
-    flats[2] = darks[2]
+    flats[2] = 0.5 * darks[2]
     with pytest.raises(ValueError, match="in row 2"):
         FlatFieldCorrector().fit(counts, flats=flats, darks=darks)
+
+
+@pytest.mark.parametrize("n_darks", [1, 10])
+def test_rows_behind_the_blades_of_a_slit_become_air(scan, n_darks):
+    """Without beam, flats exceed darks in half of the pixels by chance: their quotient would be noise without bound."""
+    transmissions, counts, flats, darks = scan
+    rng = np.random.default_rng(0)
+    counts[1], flats[1] = darks[1], darks[1]
+    flats, darks = (a + 2 * rng.standard_normal((3, k, 12)) for a, k in ((flats, 20), (darks, n_darks)))
+    flats[1, :, 7] += 500 * (np.arange(20) == 3)  # a zinger in one frame lights nothing, in the median
+    corrector = FlatFieldCorrector(average="median").fit(counts, flats=flats, darks=darks)
+    result, found = corrector.transform_counted(counts)
+    assert found == {"values of dead pixels interpolated": 0, "values of rows without beam set to 1": 120}
+    np.testing.assert_array_equal(result[1], 1)
+    np.testing.assert_allclose(result[[0, 2]], transmissions[[0, 2]], atol=0.02)
+    assert flat_field(counts, flats, darks, average="median", return_count=True)[1] == 120
+    # row by row, as a streamed scan may come
+    alone = FlatFieldCorrector(average="median").fit(counts[1:2], flats=flats[1:2], darks=darks[1:2])
+    np.testing.assert_array_equal(alone.transform_counted(counts[1:2])[0], 1)
+    marked = flat_field(counts, flats, darks, average="median", dead="nan")
+    assert np.isnan(marked[1]).all() and np.isfinite(marked[[0, 2]]).all()
+
+
+def test_one_hot_pixel_lights_no_row():
+    counts, darks = np.full((1, 5, 300), 100.0), np.full((1, 1, 300), 100.0)
+    flats = darks.copy()
+    flats[0, 0, 17] = 900
+    assert (flat_field(counts, flats, darks) == 1).all()
+    flats[0, 0, 50:60] = 900  # a narrow beam is a beam
+    assert (flat_field(counts, flats, darks) == 0).all()
 
 
 def test_wrong_arguments_are_named(scan):
@@ -144,7 +174,8 @@ def test_corrector_warns_of_dead_pixels(scan):
     with pytest.warns(UserWarning, match="^FlatFieldCorrector: 10 of 360 values of dead pixels interpolated$"):
         result = corrector.transform(counts)
     np.testing.assert_array_equal(result, flat_field(counts, flats, darks))
-    assert corrector.transform_counted(counts)[1] == {"values of dead pixels interpolated": 10}
+    found = corrector.transform_counted(counts)[1]
+    assert found == {"values of dead pixels interpolated": 10, "values of rows without beam set to 1": 0}
 
 
 def test_corrector_wants_the_rows_of_its_frames(scan):

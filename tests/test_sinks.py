@@ -207,10 +207,10 @@ def test_wrong_places(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match=r"the output .*volume\.h5 exists; choose another name, or overwrite"):
         sink_of(tmp_path / "volume.h5")
     assert (tmp_path / "volume.h5").read_text() == "mine"
-    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    usage = shutil.disk_usage(tmp_path)._replace(free=100_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(OSError, match=r"volume\.tif needs 0\.00 GB; .* has 0\.00 GB left"):
-        sink_of(tmp_path / "volume.tif")
+    with pytest.raises(OSError, match=r"volume\.tif needs 800\.00 MB; .* has 0\.10 MB left"):
+        create_sink(tmp_path / "volume.tif", (10, 4000, 5000))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -295,4 +295,77 @@ def test_a_scan_that_fails_leaves_nothing(tmp_path):
     source = Broken(np.ones((4, 6, 8)), ("rows", "angles", "detectors"))
     with pytest.raises(OSError, match="the disk is gone"):
         write_scan(tmp_path / "scan.h5", source, angles=np.linspace(0, 3, 6))
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------- what must not be lost
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_with_other_things_is_not_replaced(name, tmp_path, rng):
+    path = tmp_path / name
+    path.mkdir()
+    (path / "notes.txt").write_text("mine")
+    error, message = (
+        (FileExistsError, r"holds other things than a volume \(notes\.txt\), which would be lost")
+        if path.suffix in ("", ".zarr")
+        else (IsADirectoryError, r"the output .* is a folder; choose another name")
+    )
+    with pytest.raises(error, match=message):
+        sink_of(path, overwrite=True)
+    assert os.listdir(tmp_path) == [name] and (path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_an_output_without_a_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="the output must be the name of a file or a new folder; got"):
+        create_sink(name, (7, 5, 6), overwrite=True)
+
+
+OTHER_RUN = """
+import sys
+import numpy as np
+from tomolearn.io import create_sink, write_scan
+for begin in (
+    lambda: create_sink(sys.argv[1], (7, 5, 6), overwrite=True),
+    lambda: create_sink(sys.argv[1], (7, 5, 6), resume=True),
+    lambda: write_scan(sys.argv[2], np.ones((4, 6, 8)), angles=np.linspace(0, 3, 6), overwrite=True),
+):
+    try:
+        begin()
+    except FileExistsError as error:
+        print(error)
+"""
+
+
+def test_two_processes_do_not_write_one_output(tmp_path, rng):
+    data, path, scan, told = volume(rng), tmp_path / "volume.h5", tmp_path / "scan.h5", []
+
+    class Asking(ArraySource):
+        def _read(self, start, stop):
+            command = [sys.executable, "-c", OTHER_RUN, str(path), str(scan)]
+            told.append(subprocess.run(command, capture_output=True, text=True).stdout)
+            return super()._read(start, stop)
+
+    with sink_of(path) as sink:
+        fill(sink, data, (0,))
+        write_scan(scan, Asking(np.ones((4, 6, 8)), ("rows", "angles", "detectors")), angles=np.linspace(0, 3, 6))
+        fill(sink, data, (1, 2))
+    busy = "another run writes the output {} now; wait for it, or choose another name.\n"
+    assert told == [busy.format(path) * 2 + busy.format(scan)]
+    with open_volume(path) as source:
+        np.testing.assert_array_equal(source[:], data)
+    assert sorted(os.listdir(tmp_path)) == ["scan.h5", "volume.h5"]
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match=r"nothing can be written to the folder .* of the output .*volume\.h5"):
+        sink_of(tmp_path / "volume.h5")
+
+
+def test_a_scan_is_not_written_under_the_name_of_another_kind(tmp_path):
+    with pytest.raises(ValueError, match=r"a scan is written as HDF5: its suffix must be one of .*; got .*scan\.tif"):
+        write_scan(tmp_path / "scan.tif", np.ones((4, 6, 8)), angles=np.linspace(0, 3, 6))
     assert list(tmp_path.iterdir()) == []

@@ -82,7 +82,7 @@ def test_blocks_give_what_the_whole_gives(scan, small_blocks, tmp_path, center):
     np.testing.assert_allclose(read(report.path), expected, atol=2e-6 * np.abs(expected).max())
     assert (report.shape, report.n_blocks, report.n_resumed) == ((ROWS, 48, 48), 3, 0)
     np.testing.assert_array_equal(report.center, center)
-    assert set(report.seconds) == {"center", "read", "write", "flat", "log", "stripes", "reconstruct"}
+    assert set(report.seconds) == {"center", "plan", "read", "write", "flat", "log", "stripes", "reconstruct"}
 
 
 def test_the_axis_and_the_angles_come_from_the_scan(scan, tmp_path):

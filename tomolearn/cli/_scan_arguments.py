@@ -3,6 +3,7 @@
 import argparse
 
 INPUTS = ("counts", "transmission", "line-integrals")
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 STRIPES = ("none", "all", "large", "unresponsive", "sorting", "filtering", "offset", "wavelet")
 
 SIZES = {
@@ -49,7 +50,12 @@ def add_scan_arguments(parser):
     group.add_argument("--angles", metavar="FILE", help="a file, FILE:DATASET, or START:STOP in degrees, both included")
     group.add_argument("--angle-unit", choices=("deg", "rad"), help="of stored angles that do not say it")
     group.add_argument("--order", choices=("projections", "sinograms"), help="which of them the file holds")
-    group.add_argument("--rows", type=slice_of, metavar="FIRST:END", help="only these detector rows")
+    group.add_argument(
+        "--rows",
+        type=slice_of,
+        metavar="FIRST:END",
+        help="only these detector rows, from 0; --rows=-8: keeps the last 8",
+    )
     group.add_argument("--every", type=positive, default=1, metavar="K", help="only every K-th projection")
 
 
@@ -73,6 +79,38 @@ def add_correction_arguments(parser):
     )
     size = "detectors under its median, odd (default: 21; large, unresponsive 51; offset 9)"
     group.add_argument("--stripe-size", type=positive, metavar="N", help=size)
+
+
+def check_preview(path):
+    """Refuses, before anything is computed, a picture that could not be drawn in the end."""
+    import os
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise ValueError("--preview needs matplotlib: pip install 'tomolearn[plot]'.")
+    if os.path.splitext(path)[1].lower() not in PICTURES:
+        raise ValueError(f"--preview must end in one of {', '.join(PICTURES)}; got {path}.")
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise ValueError(f"--preview: the folder of {path} does not exist.")
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK) or os.path.isdir(path):
+        raise ValueError(f"--preview: {path} cannot be written.")
+
+
+def check_output(arguments):
+    """Refuses an output that would take the place of what the command reads: overwriting would lose it."""
+    from pathlib import Path
+
+    out = Path(arguments.output).resolve()
+    for name in ("scan", "flats", "darks", "angles"):
+        given = getattr(arguments, name, None)
+        if not isinstance(given, str):
+            continue
+        path = Path(given) if Path(given).exists() else Path(given.rpartition(":")[0])
+        if path.name and path.exists() and (out == path.resolve() or out in path.resolve().parents):
+            raise ValueError(f"--output {arguments.output} would replace {given}, which is read; choose another name.")
+    if out.exists() and not arguments.overwrite:
+        raise FileExistsError(f"the output {arguments.output} exists; choose another name, or --overwrite.")
 
 
 def open_chosen(arguments):

@@ -1,6 +1,12 @@
 """Find the rotation axis of a scan by several methods, and draw a slice about the axes near it."""
 
-from tomolearn.cli._scan_arguments import add_correction_arguments, add_scan_arguments, correction_steps, open_chosen
+from tomolearn.cli._scan_arguments import (
+    add_correction_arguments,
+    add_scan_arguments,
+    check_preview,
+    correction_steps,
+    open_chosen,
+)
 
 __all__ = ["add_arguments", "run"]
 
@@ -63,6 +69,8 @@ def run(arguments):
     from tomolearn.preprocessing import find_center
     from tomolearn.streaming import sample_sinograms
 
+    if arguments.preview:
+        check_preview(arguments.preview)
     scan = open_chosen(arguments)
     sinograms, angles, rows = sample_sinograms(correction_steps(arguments, scan), scan)
     found = {}

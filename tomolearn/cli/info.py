@@ -102,19 +102,32 @@ def _values(scan, row):
     return f"{finite.min():.4g} to {finite.max():.4g}, median {np.median(finite):.4g}{bad}"
 
 
+def _look_like_counts(scan):
+    """Integers, or values far above what transmissions and line integrals are."""
+    import numpy as np
+
+    row = scan.shape[0] // 2
+    return scan.dtype.kind in "ui" or bool(np.nanmedian(np.abs(scan.read_block(row, row + 1))) > 50)
+
+
 def _command(arguments, scan):
     """A command line that works as it stands."""
     words = ["tomolearn", "reconstruct", arguments.scan, "-o", "recon.h5"]
     for name in ("data", "flats", "darks", "angles", "angle_unit", "order"):
         value = getattr(arguments, name)
         words += [] if value is None else [f"--{name.replace('_', '-')}", value]
-    if arguments.input is not None:
+    are_counts = scan.flats is None and arguments.input is None and _look_like_counts(scan)
+    if are_counts:
+        words += ["--flats", "FLATS", "--darks", "DARKS"]
+    elif arguments.input is not None:
         words += ["--input", arguments.input]
     elif scan.flats is None:
         words += ["--input", "transmission"]
     # The windows of "all" are 51 and 21 detectors wide: on a narrow detector they bend the object too.
     stripes = "all" if scan.shape[2] >= WIDE else "offset"
     words += ["--center", "auto", "--stripes", stripes, "--preview", "recon.png"]
+    if are_counts:
+        return shlex.join(words) + "\n(put in the files of flats and darks: the values look like raw counts)"
     if scan.flats is None and arguments.input is None:
         return (
             shlex.join(words)

@@ -1,12 +1,16 @@
 """Reads the command line and calls the command; torch is imported by the commands alone, so that help is quick."""
 
 import argparse
+import functools
 import importlib
+import json
+import os
 import sys
 import traceback
 import warnings
 
 from tomolearn import __version__
+from tomolearn.cli._messages import in_options
 
 __all__ = ["build_parser", "main"]
 
@@ -72,34 +76,55 @@ def main(argv=None):
     """
     arguments = build_parser().parse_args(argv)
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = functools.partial(_show_warning, arguments)
         return _run(arguments)
 
 
 def _run(arguments):
     try:
-        return arguments.module.run(arguments)
+        status = arguments.module.run(arguments)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
-        resume = (
-            " What is done is kept: the same command with --resume goes on." if hasattr(arguments, "resume") else ""
-        )
-        return _end(arguments, "interrupted." + resume, 130)
+        return _end(arguments, "interrupted." + _kept(arguments), 130)
+    except BrokenPipeError:  # whoever read what was printed has gone, such as head: nobody is there to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at its end goes there
+        return 1
     except OSError as error:  # of the input, where the user has named the wrong thing; else of the machine
         theirs = FileNotFoundError | FileExistsError | PermissionError | IsADirectoryError | NotADirectoryError
-        return _end(arguments, str(error), 2 if isinstance(error, theirs) else 1)
+        if isinstance(error, theirs):
+            return _end(arguments, _text(error), 2)
+        return _end(arguments, _text(error) + _kept(arguments), 1)
     except (ValueError, TypeError, MemoryError, ImportError) as error:  # arguments, files, packages that do not serve
-        return _end(arguments, str(error), 2)
+        return _end(arguments, _text(error), 2)
     except Exception as error:
-        return _end(arguments, f"{type(error).__name__}: {error}", 1)
+        return _end(arguments, f"{type(error).__name__}: {_text(error)}{_kept(arguments)}", 1)
+
+
+def _text(error):
+    """What an error says, and where it came up."""
+    said = str(error) or type(error).__name__
+    return " ".join([said, *getattr(error, "__notes__", ())])
+
+
+def _kept(arguments):
+    """That the same command can go on, where it can."""
+    record = f"{getattr(arguments, 'output', '')}.part.json"
+    try:
+        with open(record) as file:
+            done = hasattr(arguments, "resume") and json.load(file)["done"]
+    except (OSError, ValueError, KeyError):
+        done = None
+    return " What is done is kept: the same command with --resume goes on." if done else ""
 
 
 def _end(arguments, message, status):
     """One or two lines on standard error."""
     if getattr(arguments, "debug", False):
         traceback.print_exc()
-    print(f"tomolearn {arguments.command}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"tomolearn {arguments.command}: {in_options(message, arguments)}", file=sys.stderr)
     return status
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None):
-    print(f"warning: {message}", file=sys.stderr)
+def _show_warning(arguments, message, category, filename, lineno, file=None, line=None):
+    print(f"warning: {in_options(str(message), arguments)}", file=sys.stderr)

@@ -8,6 +8,8 @@ import warnings
 from tomolearn.cli._scan_arguments import (
     add_correction_arguments,
     add_scan_arguments,
+    check_output,
+    check_preview,
     correction_steps,
     open_chosen,
     positive,
@@ -115,8 +117,12 @@ def run(arguments):
     say = (lambda *words: None) if arguments.quiet else (lambda *words: print(*words, flush=True))
     if arguments.dtype.startswith("uint") and arguments.range is None:
         raise ValueError(f"--dtype {arguments.dtype} needs --range LOW HIGH, the values that its integers span.")
+    check_output(arguments)
+    if arguments.preview:
+        check_preview(arguments.preview)
     scan = open_chosen(arguments)
     say(_describe(scan))
+    began = time.perf_counter()
     steps = correction_steps(arguments, scan)
     if arguments.half_acquisition:
         steps.append(_stitcher(arguments))
@@ -124,9 +130,7 @@ def run(arguments):
     steps.append(("reconstruct", _reconstructor(arguments, center)))
     pipeline = Pipeline(steps)
     say("steps: " + ", ".join(_name(name, step) for name, step in steps))
-    if arguments.preview:
-        _check_preview(arguments.preview)
-    began = time.perf_counter()
+    searched = time.perf_counter() - began
     report = reconstruct_volume(
         pipeline,
         scan,
@@ -138,6 +142,7 @@ def run(arguments):
         overwrite=arguments.overwrite,
         verbose=0 if arguments.quiet else 1,
     )
+    report.seconds["center"] += searched
     seconds = time.perf_counter() - began
     _summary(say, arguments, report, seconds)
     if arguments.preview:
@@ -214,18 +219,8 @@ def _name(name, step):
     return f"{what} ({value})" if value else what
 
 
-def _check_preview(path):
-    from importlib.util import find_spec
-    from pathlib import Path
-
-    if find_spec("matplotlib") is None:
-        raise ValueError("--preview needs matplotlib: pip install 'tomolearn[plot]'.")
-    if not Path(path).absolute().parent.is_dir():
-        raise ValueError(f"--preview: the folder of {path} does not exist.")
-
-
 def _summary(say, arguments, report, seconds):
-    n = report.shape[0]
+    n = report.shape[0] - report.n_slices_resumed
     if report.n_resumed:
         say(f"resumed: {report.n_resumed} of {report.n_blocks} blocks were done")
     if report.center is not None:

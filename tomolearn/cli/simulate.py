@@ -1,5 +1,7 @@
 """Write a simulated raw scan whose truth is known, as Data Exchange HDF5."""
 
+import os
+
 from tomolearn.cli._scan_arguments import positive
 
 __all__ = ["add_arguments", "run"]
@@ -54,6 +56,13 @@ def run(arguments):
     int
         0.
 
+    Raises
+    ------
+    ValueError
+        If the truth has the name of the scan.
+    FileExistsError
+        If a file exists and is not to be replaced.
+
     Examples
     --------
     >>> import tempfile, pathlib
@@ -66,6 +75,10 @@ def run(arguments):
     from tomolearn.io import create_sink, write_scan
     from tomolearn.simulation import simulate_scan
 
+    if arguments.truth and os.path.abspath(arguments.truth) == os.path.abspath(arguments.output):
+        raise ValueError(f"--truth must have another name than the scan; got {arguments.truth} twice.")
+    if arguments.truth and os.path.exists(arguments.truth) and not arguments.overwrite:
+        raise FileExistsError(f"the output {arguments.truth} exists; choose another name, or --overwrite.")
     scan = simulate_scan(
         arguments.rows,
         arguments.size,

@@ -33,7 +33,8 @@ def _canvas(path, images, titles, n_columns, least, marked=()):
 
 
 def _limits(images):
-    low, high = np.percentile(images, SHOWN)
+    finite = np.asarray(images)[np.isfinite(images)]
+    low, high = np.percentile(finite, SHOWN) if finite.size else (0.0, 1.0)
     return (low, high) if low < high else (low - 0.5, low + 0.5)
 
 

@@ -66,8 +66,12 @@ def attributes_of(thing):
 # ---------------------------------------------------------------------------------------------------- the tree
 
 
-def member(group, path):
-    """The object at ``path`` below ``group``, None where there is none; a link that leads nowhere says where to."""
+def member(group, path, links=16):
+    """The object at ``path`` below ``group``, None where there is none; a link that leads nowhere says where to.
+
+    Soft links are followed here, ``links`` of them at most: HDF5 would give what one of them finds in another file the
+    name of the link, by which that file does not know it.
+    """
     thing = group
     for part in [part for part in path.split("/") if part]:
         if not isinstance(thing, h5py.Group):
@@ -75,6 +79,11 @@ def member(group, path):
         link = thing.get(part, getlink=True)
         if link is None:
             return None
+        if isinstance(link, h5py.SoftLink) and links > 0:
+            target = member(thing.file if link.path.startswith("/") else thing, link.path, links - 1)
+            if target is not None:
+                thing = target
+                continue
         try:
             thing = thing[part]
         except (KeyError, OSError) as error:

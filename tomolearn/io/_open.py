@@ -8,7 +8,7 @@ import h5py
 from tomolearn._validation import check_choice
 from tomolearn.exceptions import FileFormatError
 from tomolearn.io._arrays import ZarrStore, open_npy, open_npz
-from tomolearn.io._hdf5 import Hdf5Store, attributes_of, dataset, describe_datasets, open_file, walk
+from tomolearn.io._hdf5 import Hdf5Store, attributes_of, dataset, describe_datasets, member, open_file, walk
 from tomolearn.io._mrc import open_mrc
 from tomolearn.io._stored import CACHE, StoredSource, reading
 from tomolearn.io._tiff import SUFFIXES, open_tiff
@@ -98,7 +98,7 @@ def find_volume(file):
     }
     for name in (*NAMED, *(found if len(found) == 1 else ())):
         if name in found:
-            return found[name]
+            return member(file, name)
     raise FileFormatError(
         f"{file.filename} holds {len(found)} datasets of three axes, expected to be told which; "
         f"{describe_datasets(file)}. Name one by dataset= or as FILE:DATASET."

@@ -3,12 +3,20 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 from tomolearn.exceptions import FileFormatError
 
+try:
+    import fcntl
+except ImportError:  # not every system has it; there two runs on one output are not told apart
+    fcntl = None
+
 __all__ = ["Journal", "Partial"]
+
+OURS = re.compile(r"slice_\d+\.tif|metadata\.json|zarr\.json|\.zarray|\.zattrs|\.zgroup|c|\d+(\.\d+)*")
 
 
 class Partial:
@@ -18,17 +26,62 @@ class Partial:
         self.target = Path(target)
         self.data = self.target.with_name(self.target.name + ".part")
         self.record = self.target.with_name(self.target.name + ".part.json")
+        self._lock_path, self._lock = self.target.with_name(self.target.name + ".part.lock"), None
 
-    def check(self, need, overwrite):
-        """Is there a folder with room for ``need`` bytes, and nothing in the way?"""
+    def check(self, need, overwrite, *, is_folder=False):
+        """Is there a folder with room for ``need`` bytes, and nothing in the way? ``is_folder``: of the output."""
         folder = self.target.absolute().parent
         if not folder.is_dir():
             raise FileNotFoundError(f"the folder {folder} of the output {self.target} does not exist; make it first.")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(f"nothing can be written to the folder {folder} of the output {self.target}.")
         if self.target.exists() and not overwrite:
             raise FileExistsError(f"the output {self.target} exists; choose another name, or overwrite=True.")
+        if self.target.is_dir():
+            self._check_folder(is_folder)
         free = shutil.disk_usage(folder).free
         if need > free:
-            raise OSError(f"{self.target} needs {need / 1e9:.2f} GB; {folder} has {free / 1e9:.2f} GB left.")
+            unit, name = (1e9, "GB") if need >= 1e9 else (1e6, "MB")
+            raise OSError(f"{self.target} needs {need / unit:.2f} {name}; {folder} has {free / unit:.2f} {name} left.")
+
+    def _check_folder(self, is_folder):
+        """A folder is only replaced by one, and only where nothing stands in it that a volume does not consist of."""
+        if not is_folder:
+            raise IsADirectoryError(f"the output {self.target} is a folder; choose another name.")
+        others = sorted(name for name in os.listdir(self.target) if not OURS.fullmatch(name))
+        if others:
+            raise FileExistsError(
+                f"the folder {self.target} holds other things than a volume ({', '.join(others[:3])}), which would be "
+                "lost; choose another name."
+            )
+
+    def claim(self):
+        """Keep other processes from this output, until `release` or the end of the process."""
+        while fcntl is not None and self._lock is None:
+            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock), os.stat(self._lock_path)):
+                    self._lock = lock
+                    return
+            except FileNotFoundError:  # the other run has just ended and removed it
+                pass
+            except (BlockingIOError, PermissionError):
+                os.close(lock)
+                raise FileExistsError(
+                    f"another run writes the output {self.target} now; wait for it, or choose another name."
+                ) from None
+            except OSError:  # a file system without locks
+                os.close(lock)
+                return
+            os.close(lock)
+
+    def release(self):
+        """Let others have this output."""
+        if self._lock is not None:
+            self._lock_path.unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
 
     def clear(self):
         """Remove what an earlier run left."""
@@ -41,6 +94,7 @@ class Partial:
             remove(self.target)
         os.replace(self.data, self.target)
         remove(self.record)
+        self.release()
 
 
 def remove(path):

@@ -1,5 +1,6 @@
 """What a layout finds in a file: the parts of a scan, their units, and the metadata."""
 
+import warnings
 from dataclasses import dataclass, field
 
 import h5py
@@ -68,7 +69,16 @@ def stored_angles(thing, angle_unit, default):
     unit = unit or angle_unit or default
     if unit is None:
         raise GeometryError(f"{name} does not say its unit; pass angle_unit='deg' or angle_unit='rad'.")
-    return in_radians(values(thing), unit, name)
+    found = values(thing)
+    if unit == "deg" and text is None and angle_unit is None and found.size > 1:
+        extent = float(np.ptp(found))
+        if any(abs(extent - turn) <= 2 * turn / found.size for turn in (np.pi, 2 * np.pi)):
+            warnings.warn(
+                f"{name} has no units, which means degrees, and covers {extent:.4g} of them: it looks like radians. If "
+                "it is, pass angle_unit='rad'; if not, pass angle_unit='deg'.",
+                stacklevel=2,
+            )
+    return in_radians(found, unit, name)
 
 
 def in_radians(angles, unit, name):

@@ -12,6 +12,7 @@ from tomolearn.io.source import SCAN_AXES, ArraySource, Source
 
 __all__ = ["write_scan"]
 
+SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs")
 PIECE = 1 << 26  # bytes of projections in memory at a time
 
 
@@ -39,11 +40,11 @@ def write_scan(path, projections, *, angles, angle_unit=None, flats=None, darks=
     Raises
     ------
     ValueError
-        If the shapes do not fit each other.
+        If the shapes do not fit each other, or the suffix is none of HDF5.
     GeometryError
         If the angles are not numbers, or have no unit and look like degrees.
     FileExistsError
-        If the file exists and ``overwrite`` is False.
+        If the file exists and ``overwrite`` is False, or is being written by another process.
     OSError
         If the disk is too full.
 
@@ -69,8 +70,12 @@ def write_scan(path, projections, *, angles, angle_unit=None, flats=None, darks=
                 f"{name} must have the {data.shape[0]} rows and {data.shape[2]} detectors of the projections; got "
                 f"{source.shape}."
             )
-    partial = Partial(Path(path))
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"a scan is written as HDF5: its suffix must be one of {', '.join(SUFFIXES)}; got {path}.")
+    partial = Partial(path)
     partial.check(data.nbytes + sum(source.nbytes for source in frames.values()), overwrite)
+    partial.claim()
     partial.clear()
     try:
         with h5py.File(partial.data, "w") as file:
@@ -83,6 +88,7 @@ def write_scan(path, projections, *, angles, angle_unit=None, flats=None, darks=
         partial.finish()
     except BaseException:
         partial.clear()
+        partial.release()
         raise
 
 

@@ -69,9 +69,14 @@ def create_sink(
     Raises
     ------
     FileExistsError
-        If the output exists and ``overwrite`` is False.
+        If the output exists and ``overwrite`` is False, is a folder that holds other things than a volume, or is
+        being written by another process.
     FileNotFoundError
         If its folder does not exist.
+    PermissionError
+        If nothing can be written to its folder.
+    IsADirectoryError
+        If the output is a folder and the volume would be a file.
     OSError
         If the disk is too full.
     FileFormatError
@@ -92,6 +97,8 @@ def create_sink(
     """
     shape = check_shape(shape, "shape", 3)
     path = Path(path)
+    if path.name in ("", ".."):
+        raise ValueError(f"the output must be the name of a file or a new folder; got {str(path)!r}.")
     if kind is None:
         kind = _SUFFIXES.get(path.suffix.lower())
         if kind is None:
@@ -107,15 +114,21 @@ def create_sink(
     identity = {**(run or {}), "shape": list(shape), "dtype": dtype.str, "kind": kind, "scaling": scaling}
     partial = Partial(path)
     resumes = resume and partial.data.exists() and partial.record.exists()
-    partial.check(0 if resumes else np.prod(shape, dtype=float) * dtype.itemsize, overwrite)
+    need = 0 if resumes else np.prod(shape, dtype=float) * dtype.itemsize
+    partial.check(need, overwrite, is_folder=kind in ("tiff-stack", "zarr"))
     facts = dict(metadata or {}) | ({"scale": scaling[0], "offset": scaling[1]} if scaling else {})
     backend = _backend(kind)(partial.data, shape, dtype, facts)
-    if resumes:
-        journal = Journal.load(partial.record, identity)
-    else:
-        partial.clear()
-        backend.begin()
-        journal = Journal.new(partial.record, identity, blocks)
+    partial.claim()
+    try:
+        if resumes:
+            journal = Journal.load(partial.record, identity)
+        else:
+            partial.clear()
+            backend.begin()
+            journal = Journal.new(partial.record, identity, blocks)
+    except BaseException:
+        partial.release()
+        raise
     return Sink(partial, backend, journal, dtype, scaling)
 
 
@@ -274,6 +287,7 @@ class Sink:
     def close(self):
         """Let go of files; what is done stays beside the target for ``resume``."""
         self._backend.close()
+        self._partial.release()
 
     def __enter__(self):
         return self

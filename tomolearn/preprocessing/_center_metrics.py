@@ -16,6 +16,7 @@ __all__ = [
     "binned",
     "correlate_opposite",
     "cubic_weights",
+    "half_turn_spectrum",
     "has_structure",
     "vertex",
 ]
@@ -49,16 +50,22 @@ def binned(center, factor: int):
     return (np.asarray(center) - (factor - 1) / 2) / factor
 
 
+def half_turn_spectrum(sinogram: torch.Tensor) -> torch.Tensor:
+    """Transform of a half turn along the angle, with as many zeros after it: (n_angles + 1, n_detectors), complex."""
+    return torch.fft.rfft(sinogram, 2 * len(sinogram), dim=0)
+
+
 class DoubleWedge:
     """Energy outside the double wedge that the spectrum of a full sinogram fills (Vo et al. 2014), for trial centres.
 
     The half turn is continued to a full one by its mirror image about the trial centre. The transform along the angle
-    does not depend on the centre and is taken once. Smoothing is a weight in the spectrum: smoothing the half sinogram
-    itself would mix its two ends wrongly and move the answer by a tenth of a pixel and more.
+    does not depend on the centre and is taken once, by `half_turn_spectrum`; detectors may be binned after it.
+    Smoothing is a weight in the spectrum: smoothing the half sinogram itself would mix its two ends wrongly and move
+    the answer by a tenth of a pixel and more.
     """
 
-    def __init__(self, sinogram: torch.Tensor, *, smoothing, ratio: float):
-        n_angles, n_detectors = sinogram.shape
+    def __init__(self, spectrum: torch.Tensor, *, smoothing, ratio: float):
+        n_angles, n_detectors = spectrum.shape[0] - 1, spectrum.shape[1]
         k = torch.arange(n_angles + 1)[:, None]
         u = torch.fft.fftfreq(n_detectors, 1 / n_detectors).abs()[None]
         weight = torch.exp(
@@ -68,39 +75,45 @@ class DoubleWedge:
         weight *= (u <= k / (math.pi * ratio)) & (k > lowest) & (u > 1)
         rows = torch.nonzero(weight.amax(1) > LEAST_WEIGHT).flatten()
         rows = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(n_angles, n_angles + 1)
-        zeros = torch.zeros_like(sinogram)
-        self.weight = weight[rows].to(sinogram.dtype)
-        self.measured = torch.fft.rfft(torch.cat([sinogram, zeros]), dim=0)[rows]
-        mirrored = torch.fft.rfft(torch.cat([zeros, sinogram.flip(1)]), dim=0)[rows]
+        self.measured, k, weight = spectrum[rows], k[rows], weight[rows]
+        highest = int((u * (weight > 0)).max())  # frequencies above, of either sign, have no weight
+        self.columns = slice(1, highest + 1), slice(max(n_detectors - highest, highest + 1), n_detectors)
+        self.weight = torch.cat([weight[:, part] for part in self.columns], dim=1)
+        self.n_coefficients = weight.numel()
+        # later by half a turn: every other coefficient changes its sign
+        mirrored = self.measured.flip(1) * torch.where(k % 2 == 1, -1.0, 1.0)
         ends = mirrored[:, :1].expand(-1, 2), mirrored[:, -1:].expand(-1, 2)
         self.mirrored = torch.cat([ends[0], mirrored, ends[1]], dim=1)
         # where the mirror image has nothing, the half turn backwards in time joins without a step
-        self.filling = torch.fft.rfft(torch.cat([zeros, sinogram.flip(0)]), dim=0)[rows]
+        self.filling = self.measured.conj() * torch.polar(torch.ones(len(k), 1), math.pi / n_angles * k.float())
 
     def __call__(self, centers) -> np.ndarray:
         """One number for each centre, float64."""
         step = max(1, BATCH_BYTES // (self.measured.numel() * self.measured.element_size()))
-        values = []
+        values, full_turns = [], torch.empty(min(step, len(centers)), *self.measured.shape, dtype=self.measured.dtype)
         for start in range(0, len(centers), step):
-            spectrum = torch.stack([self._completed(float(c)) for c in centers[start : start + step]])
-            spectrum = torch.fft.fft(spectrum, dim=2).abs()
+            part = centers[start : start + step]
+            for center, full_turn in zip(part, full_turns, strict=False):
+                self._complete(float(center), full_turn)
+            spectrum = torch.fft.fft(full_turns[: len(part)], dim=2)
+            spectrum = torch.cat([spectrum[..., part] for part in self.columns], dim=2).abs()
             values.append((spectrum * self.weight).sum((1, 2), dtype=torch.float64))
-        return torch.cat(values).numpy() / self.weight.numel()
+        return torch.cat(values).numpy() / self.n_coefficients
 
-    def _completed(self, center):
-        """The full turn, transformed along the angle."""
+    def _complete(self, center, out):
+        """Write the full turn, transformed along the angle, to ``out``."""
         n = self.measured.shape[1]
         shift = 2 * center - (n - 1)
         whole = math.floor(shift)
         low, high = max(0, math.ceil(shift)), min(n, n + whole)  # where the mirror image has something
-        out = self.measured + self.filling
+        torch.add(self.measured, self.filling, out=out)
         if low < high:
             f = whole + 1 - shift  # position between two samples: sample index - shift = (index - whole - 1) + f
             taps = [(1.0, 0)] if f == 1 else list(zip(cubic_weights(f), (-1, 0, 1, 2), strict=True))
             first = low - whole - (f != 1) + 2  # in the padded array
-            image = sum(w * self.mirrored[:, first + j : first + j + high - low] for w, j in taps)
-            out[:, low:high] = self.measured[:, low:high] + image
-        return out
+            both = out[:, low:high].copy_(self.measured[:, low:high])
+            for w, j in taps:
+                both.add_(self.mirrored[:, first + j : first + j + high - low], alpha=w)
 
 
 def cubic_weights(f: float) -> tuple[float, float, float, float]:

@@ -15,6 +15,7 @@ from tomolearn.preprocessing._center_metrics import (
     bin_detectors,
     binned,
     correlate_opposite,
+    half_turn_spectrum,
     has_structure,
     vertex,
 )
@@ -149,11 +150,11 @@ def find_center_vo(sinograms, angles=None, *, search=None, step=0.25, ratio=1.0,
         factor = max(1, stack.shape[2] // COARSE_WIDTH_VO)
         levels = [(f, 0.5 * f, coarse) for f in _halved(factor)] + [(1, step, FINE_SMOOTHING)]
 
+        spectra = [half_turn_spectrum(slice_) for slice_ in part]
+
         def metrics(level):
-            return [
-                DoubleWedge(slice_, smoothing=levels[level][2], ratio=ratio)
-                for slice_ in bin_detectors(part, levels[level][0])
-            ]
+            for spectrum in spectra:
+                yield DoubleWedge(bin_detectors(spectrum, levels[level][0]), smoothing=levels[level][2], ratio=ratio)
 
         return _search(metrics, levels, search)
 
@@ -291,7 +292,8 @@ def find_center_entropy(sinograms, angles=None, *, search=None, step=0.25, per_s
         def metrics(level):
             factor = levels[level][0]
             middle = float(binned(sum(search) / 2, factor))
-            return [EntropyOfImages(slice_, angles, middle=middle) for slice_ in bin_detectors(part, factor)]
+            for slice_ in bin_detectors(part, factor):
+                yield EntropyOfImages(slice_, angles, middle=middle)
 
         return _search(metrics, levels, search)
 

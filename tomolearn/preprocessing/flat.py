@@ -12,6 +12,10 @@ from tomolearn.preprocessing._stacks import REMEDY, empty, interpolate_columns
 __all__ = ["FlatFieldCorrector", "flat_field"]
 
 DEAD = "values of dead pixels interpolated"
+NO_BEAM = "values of rows without beam set to 1"
+NOISES = 5  # of the averaged frames: what the beam must exceed, since without beam half the pixels do so by chance
+SAMPLE = 256  # pixels of a row that its noise is estimated from, at most
+LEAST_LIT = 0.01  # of the pixels of a row: fewer than this are hot pixels, and tell nothing of the others
 
 
 def _average(frames, name, n_rows, n_detectors, average):
@@ -30,10 +34,30 @@ def _average(frames, name, n_rows, n_detectors, average):
     return np.median(frames, axis=1).astype(np.float64)
 
 
+def _noise(frames):
+    """Standard deviation of one frame, (n_rows, 1): of the typical pixel, by medians, so that zingers do not count."""
+    frames = np.asarray(frames)
+    frames = frames[:, :, :: -(-frames.shape[2] // SAMPLE)].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # pixels that are not finite become NaN, and are not alive
+        frames -= np.median(frames, axis=1, keepdims=True)
+    noise = np.median(np.median(np.abs(frames, out=frames), axis=1), axis=1, keepdims=True) * 1.4826
+    return np.where(np.isfinite(noise), noise, 0.0)
+
+
+def _least_beam(flats, darks):
+    """What noise alone gives for flat - dark at most, (n_rows, 1); 0 where nothing tells the noise."""
+    n_flats, n_darks = np.shape(flats)[1], np.shape(darks)[1]
+    if max(n_flats, n_darks) < 2:
+        return 0.0
+    noise = _noise(darks if n_darks > 1 else flats)  # without beam both have that of the darks
+    return NOISES * noise * np.sqrt(1 / n_flats + 1 / n_darks)
+
+
 def _learn(n_rows, n_detectors, flats, darks, average):
     """Dark level and gain 1 / (flat - dark) of each pixel, float64, and which pixels live; None for what is not given.
 
-    A pixel lives where the flat exceeds the dark and both are finite.
+    A pixel lives where the flat exceeds the dark by more than their noise, and both are finite. Each row is judged by
+    itself: a scan that is worked on in blocks gives the same.
     """
     check_choice(average, "average", ("mean", "median"))
     dark = None if darks is None else _average(darks, "darks", n_rows, n_detectors, average)
@@ -42,14 +66,25 @@ def _learn(n_rows, n_detectors, flats, darks, average):
             check_finite(torch.from_numpy(dark), "darks", "Without flats no pixel is taken for dead.")
         return dark, None, None
     beam = _average(flats, "flats", n_rows, n_detectors, average) - (0 if dark is None else dark)
-    alive = np.isfinite(beam) & (beam > 0)
-    if not alive.any(axis=1).all():
-        row = int(np.flatnonzero(~alive.any(axis=1))[0])
-        raise ValueError(
-            f"flats must exceed darks in at least one pixel of each row; in row {row} they do in none. Are flats and "
-            "darks exchanged, or was the beam off?"
-        )
+    least = 0.0 if dark is None else _least_beam(flats, darks)
+    if dark is not None:
+        _check_exchanged(beam, dark, least)
+    alive = np.isfinite(beam) & (beam > least)
+    alive[alive.mean(axis=1) < LEAST_LIT] = False
     return dark, 1 / np.where(alive, beam, 1.0), alive
+
+
+def _check_exchanged(beam, dark, least):
+    """Raises where the flats of a row lie far below its darks, which neither noise nor a shutter explains."""
+    both = np.isfinite(beam)
+    typical, level = (np.median(np.where(both, a, 0.0), axis=1) for a in (beam, dark))
+    wrong = np.flatnonzero(typical < -np.maximum(np.broadcast_to(least, beam.shape)[:, 0], 0.1 * np.abs(level)))
+    if len(wrong):
+        row = int(wrong[0])
+        raise ValueError(
+            f"flats must exceed darks; in row {row} the flat lies at {level[row] + typical[row]:g} and the dark at "
+            f"{level[row]:g}. Are flats and darks exchanged?"
+        )
 
 
 def _check_beam(beam_intensity, n_angles):
@@ -66,7 +101,7 @@ def _check_beam(beam_intensity, n_angles):
 
 
 def _divide(counts, out, dark, gain, beam, alive, dead):
-    """(counts - dark) * gain / beam for slices (k, n_angles, n_detectors) into ``out``; how many values were dead."""
+    """(counts - dark) * gain / beam for slices (k, n_angles, n_detectors) into ``out``; counts of what was repaired."""
     row = [None if a is None else torch.from_numpy(a).to(out.dtype)[:, None] for a in (dark, gain)]
     for i in range(len(out)):  # slice by slice: what one step leaves in the cache, the next one finds there
         if row[0] is None:
@@ -78,12 +113,16 @@ def _divide(counts, out, dark, gain, beam, alive, dead):
         if beam is not None:
             out[i].mul_(torch.from_numpy(1 / beam).to(out.dtype)[:, None])
     if alive is None or alive.all():
-        return 0
+        return {DEAD: 0, NO_BEAM: 0}
     if dead == "nan":
         out.masked_fill_(torch.from_numpy(~alive)[:, None], torch.nan)
-        return 0
-    interpolate_columns(out, alive)
-    return int((~alive).sum()) * out.shape[1]
+        return {DEAD: 0, NO_BEAM: 0}
+    unlit = ~alive.any(axis=1)
+    out[torch.from_numpy(unlit)] = 1.0
+    good = alive | unlit[:, None]
+    interpolate_columns(out, good)
+    n_angles, n_detectors = out.shape[1:]
+    return {DEAD: int((~good).sum()) * n_angles, NO_BEAM: int(unlit.sum()) * n_angles * n_detectors}
 
 
 def flat_field(X, flats=None, darks=None, *, average="mean", beam_intensity=None, dead="repair", return_count=False):
@@ -102,30 +141,35 @@ def flat_field(X, flats=None, darks=None, *, average="mean", beam_intensity=None
     beam_intensity : array-like of shape (n_angles,), default=None
         Intensity of the beam during each projection, relative to its intensity during the flats; divided out.
     dead : {"repair", "nan"}, default="repair"
-        Pixels where the flat does not exceed the dark, or one of them is not finite, tell nothing of the object.
-        "repair": in each projection, linear interpolation between the nearest living detectors. "nan": NaN, for
+        Pixels where the flat does not exceed the dark by more than their noise, or one of them is not finite, tell
+        nothing of the object. "repair": in each projection, linear interpolation between the nearest living detectors;
+        rows without beam, where fewer than a hundredth of the pixels live, become 1, which is air. "nan": NaN, for
         methods that leave such values out.
     return_count : bool, default=False
-        Give back how many values were interpolated, too.
+        Give back how many values were interpolated or set to 1, too.
 
     Returns
     -------
     ndarray or Tensor of shape (n_rows, n_angles, n_detectors)
         Transmissions, 1 in air; the kind of ``X`` and its floating dtype, float32 for integers.
     int
-        Values of dead pixels interpolated; only with ``return_count``.
+        Values of dead pixels interpolated and of rows without beam set to 1; only with ``return_count``.
 
     Raises
     ------
     ValueError
-        If shapes do not go together, values of ``X`` or ``beam_intensity`` are not finite, the flats exceed the darks
-        nowhere in a row, or a choice is none of those listed.
+        If shapes do not go together, values of ``X`` or ``beam_intensity`` are not finite, the flats of a row lie below
+        its darks by more than a tenth, or a choice is none of those listed.
     TypeError
         If an argument does not hold real numbers.
 
     Notes
     -----
     Transmissions can be negative or above 1 by noise; they are left so, since clipping them would shift their mean.
+
+    The noise is the standard deviation over the darks (over the flats, if there is one dark only) of the typical pixel
+    of the row; a living pixel exceeds 5 times that of the difference of the averages. With one frame of each kind
+    nothing is known of it, and pixels live where flat > dark.
 
     Examples
     --------
@@ -150,7 +194,7 @@ def flat_field(X, flats=None, darks=None, *, average="mean", beam_intensity=None
         counts = as_tensor(X[i], "X")[0].detach()[None]
         check_finite(counts, f"X[{i}]", REMEDY)
         one = [None if a is None else a[i : i + 1] for a in (dark, gain, alive)]
-        count += _divide(counts, out[i : i + 1], one[0], one[1], beam, one[2], dead)
+        count += sum(_divide(counts, out[i : i + 1], one[0], one[1], beam, one[2], dead).values())
     return (restore(out), count) if return_count else restore(out)
 
 
@@ -159,15 +203,17 @@ class FlatFieldCorrector(Corrector):
     """Transmissions (counts - dark) / (flat - dark).
 
     The frames are given to ``fit``; without flats nothing but the darks is subtracted. ``transform`` warns of dead
-    pixels that were interpolated; ``transform_counted`` gives the number of their values.
+    pixels that were interpolated and of rows without beam, as behind the blades of a slit, that were set to 1;
+    ``transform_counted`` gives the numbers of their values.
 
     Parameters
     ----------
     average : {"mean", "median"}, default="mean"
         Over the frames; the median forgets zingers, and is noisier by a quarter.
     dead : {"repair", "nan"}, default="repair"
-        What becomes of pixels where the flat does not exceed the dark, or one of them is not finite. "repair": in each
-        projection, linear interpolation between the nearest living detectors. "nan": NaN.
+        What becomes of pixels where the flat does not exceed the dark by more than their noise, or one of them is not
+        finite. "repair": in each projection, linear interpolation between the nearest living detectors; rows where
+        fewer than a hundredth of the pixels live become 1, which is air. "nan": NaN.
     sinogram_shape : tuple of two int, default=None
         Angles and detectors of a sinogram, needed for flat ``X`` only. None: a flat row is a sinogram of one angle.
 
@@ -232,8 +278,8 @@ class FlatFieldCorrector(Corrector):
         Raises
         ------
         ValueError, TypeError
-            If ``X`` is not finite or of a wrong shape, the frames are not of its rows and detectors, the flats exceed
-            the darks nowhere in a row, or a parameter is out of its range.
+            If ``X`` is not finite or of a wrong shape, the frames are not of its rows and detectors, the flats of a row
+            lie below its darks by more than a tenth, or a parameter is out of its range.
         """
         super().fit(X)
         n_angles, n_detectors = self.sinogram_shape_
@@ -262,5 +308,4 @@ class FlatFieldCorrector(Corrector):
         part = slice(start, start + len(block))
         dark, gain, alive = (None if a is None else a[part] for a in (self.dark_, self.gain_, self.alive_))
         out = empty(block.shape, block.dtype)
-        count = _divide(block, out, dark, gain, self.beam_intensity_, alive, self.dead)
-        return out, {DEAD: count}
+        return out, _divide(block, out, dark, gain, self.beam_intensity_, alive, self.dead)

@@ -1,7 +1,10 @@
 """One pipeline on one scan: what is learned once, what happens to a block, and what is known of the result."""
 
+import contextlib
 import copy
+import os
 import platform
+import re
 import time
 from pathlib import Path
 
@@ -29,12 +32,12 @@ class ScanRun:
     """The steps of one pipeline on the blocks of one scan."""
 
     def __init__(self, pipeline, scan):
-        named = pipeline.steps if isinstance(pipeline, Pipeline) else [("reconstruct", pipeline)]
-        self.steps = [(name, step) for name, step in named if step is not None and step != "passthrough"]
+        self.steps = _flat_steps("reconstruct", pipeline)
         self.scan = scan
         self.where = self._reconstructor()
         self.n_halo = sum(getattr(step, "n_halo_rows", 0) for _, step in self.steps)
         self.seconds = {}
+        self.values = None  # a digest of some values of the scan: what tells it from another of the same shape
         self.frames = {kind: getattr(scan, kind, None) for kind in FRAMES}
         beam = getattr(scan, "beam_intensity", None)
         self.beam = {} if beam is None else {"beam_intensity": beam}
@@ -111,31 +114,45 @@ class ScanRun:
         del block
         for name, step in self.steps[self.where :]:
             began = time.perf_counter()
-            step = self._of_slices(step, start, stop)
-            fitted = step if isinstance(step, FrozenEstimator) else step.fit(X)
-            X = fitted.predict(X) if hasattr(fitted, "predict") else fitted.transform(X)
+            with self._saying_rows(start):
+                step = self._of_slices(step, start, stop)
+                fitted = step if isinstance(step, FrozenEstimator) else step.fit(X)
+                X = fitted.predict(X) if hasattr(fitted, "predict") else fitted.transform(X)
             self._took(name, began)
         return X, counts
+
+    @contextlib.contextmanager
+    def _saying_rows(self, low):
+        """Messages of steps count rows within what they were given: say where that stands in the scan."""
+        try:
+            yield
+        except ValueError as error:
+            if low and re.search(r"\b(row|slice)s? \d|X\[\d", str(error)):
+                error.add_note(f"Its rows and slices count from row {low} of {self.scan.name}.")
+            raise
 
     def _correct(self, start, stop, block):
         """Through the steps before the reconstructor."""
         low, _ = self._with_halo(start, stop)
+        first = low
         X, frames = block
         halo_left = self.n_halo
         counts = {}
         for name, step in self.steps[: self.where]:
             began = time.perf_counter()
-            if not isinstance(step, FrozenEstimator):
-                given = {k: v for k, v in (frames | self.beam).items() if has_fit_parameter(step, k)}
-                step = clone(step).fit(X, **given)
-            if hasattr(step, "transform_counted"):
-                X, found = step.transform_counted(X)
-            else:
-                X, found = step.transform(X), {}
+            with self._saying_rows(first):
+                if not isinstance(step, FrozenEstimator):
+                    given = {k: v for k, v in (frames | self.beam).items() if has_fit_parameter(step, k)}
+                    step = clone(step).fit(X, **given)
+                if hasattr(step, "transform_counted"):
+                    X, found = step.transform_counted(X)
+                else:
+                    X, found = step.transform(X), {}
             counts = {what: counts.get(what, 0) + found.get(what, 0) for what in {**counts, **found}}
             halo_left -= getattr(step, "n_halo_rows", 0)
             if self.n_halo and halo_left == 0:  # the last step that needed neighbours
                 X, halo_left = X[start - low : stop - low], -1
+                first = start
             self._took(name, began)
         return X, counts
 
@@ -165,13 +182,15 @@ class ScanRun:
     def try_one_slice(self):
         """Shape and dtype of the volume, and the bytes that one slice takes on its way."""
         n, row = len(self.scan), len(self.scan) // 2
-        X, _ = self._correct(row, row + 1, self.read(row, row + 1))
+        given = self.read(row, row + 1)
+        self.values = joblib.hash([*given, self.beam])
+        X, _ = self._correct(row, row + 1, given)
         _, step = self.steps[self.where]
         fitted = self._of_slices(step, row, row + 1)
         fitted = fitted if isinstance(step, FrozenEstimator) else fitted.fit(X)
         shape, dtype = fitted.image_shape_, np.dtype(np.float32)
         if self.where + 1 < len(self.steps):
-            result = self.compute(row, row + 1, self.read(row, row + 1))[0]
+            result = self.compute(row, row + 1, given)[0]
             shape, dtype = result.shape[1:], result.dtype if result.dtype.kind in "uib" else dtype
         raw = np.prod(self.scan.shape[1:], dtype=float)
         values = max(raw, np.prod(fitted.sinogram_shape_, dtype=float)) * X.dtype.itemsize
@@ -185,8 +204,9 @@ class ScanRun:
     def identity(self):
         """What tells this run from another."""
         scan = self.scan
-        what = [(name, type(_unfrozen(step)).__name__, joblib.hash(_state(step))) for name, step in self.steps]
-        return {"scan": scan.name, "scan_shape": list(scan.shape), "steps": [list(step) for step in what]}
+        what = [[name, type(_unfrozen(step)).__name__, _digest(_state(step))] for name, step in self.steps]
+        found = {"scan": _without_folder(scan.name), "scan_shape": list(scan.shape), "steps": what}
+        return found | {"values of the scan": self.values}
 
     def facts(self):
         """Metadata of the volume."""
@@ -224,6 +244,20 @@ def _without_folder(name):
     """``scan.h5:exchange/data`` of a source's name."""
     file, colon, inside = str(name).partition(":")
     return Path(file).name + colon + inside
+
+
+def _flat_steps(name, step):
+    """(name, step) of each step, of pipelines within the pipeline too."""
+    if isinstance(step, Pipeline):
+        return [inner for inner_name, one in step.steps for inner in _flat_steps(inner_name, one)]
+    return [] if step is None or isinstance(step, str) else [(name, step)]  # "passthrough"
+
+
+def _digest(state):
+    try:
+        return joblib.hash(state)
+    except Exception:  # it holds what cannot be pickled, such as a lambda: never the same as that of another run
+        return os.urandom(16).hex()
 
 
 def _unfrozen(step):

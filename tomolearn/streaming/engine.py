@@ -79,7 +79,9 @@ def run_blocks(sink, read, compute, *, verbose=0, description=""):
             bar.update(blocks[index][1] - blocks[index][0])
         if writing is not None:
             wait("write", writing)
+    began = time.perf_counter()
     sink.finish()
+    waited["write"] += time.perf_counter() - began
     counts = {}
     for found in sink.done.values():
         for what, count in found.items():

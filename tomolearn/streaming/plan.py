@@ -9,6 +9,19 @@ PACK = 32  # slices that the operators take at once; larger blocks only help fil
 FIXED = 160 * 10**6  # bytes beside the blocks: chunk caches, spectra, temporary copies of single slices
 
 
+def check_resumed(blocks, slice_bytes, memory, n_halo=0):
+    """Refuse to go on with blocks of an earlier run that are far larger than what ``memory`` allows now."""
+    if memory is None:
+        return
+    largest = max(stop - start for start, stop in blocks)
+    need, budget = used_memory() + FIXED + (largest + 2 * n_halo) * slice_bytes, parse_memory(memory)
+    if need > 1.1 * budget:  # what the process holds is not the same each time
+        raise MemoryBudgetError(
+            f"memory={budget / 1e9:.2f} GB is less than at the start of the run that is resumed: it works on {largest} "
+            f"slices at a time, which takes {need / 1e9 + 0.01:.2f} GB; give that, or run without resume."
+        )
+
+
 def plan_blocks(n_slices, slice_bytes, *, memory=None, chunk=1, n_halo=0):
     """Blocks of slices whose work fits into a memory budget.
 

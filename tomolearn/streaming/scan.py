@@ -1,5 +1,6 @@
 """From a raw scan to a volume: the steps of a Pipeline, block by block."""
 
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from tomolearn.io import create_sink, open_scan
 from tomolearn.io.source import Source
 from tomolearn.streaming._run import ScanRun
 from tomolearn.streaming.engine import run_blocks
-from tomolearn.streaming.plan import plan_blocks
+from tomolearn.streaming.plan import check_resumed, plan_blocks
 
 __all__ = ["Report", "reconstruct_volume", "sample_sinograms"]
 
@@ -32,10 +33,12 @@ class Report:
     counts : dict of str to int
         What was repaired, for instance ``{"values not finite, interpolated": 3}``.
     seconds : dict of str to float
-        Of each step, of ``"center"`` (its search), and those that the computation waited for ``"read"`` and
-        ``"write"``; their sum is the time from start to end, but for moments.
+        Of each step, of ``"center"`` (its search), of ``"plan"`` (a trial of one slice), and those that the
+        computation waited for ``"read"`` and ``"write"``; their sum is the time from start to end, but for moments.
     n_blocks, n_resumed : int
         Blocks in all, and those found done.
+    n_slices_resumed : int
+        Slices found done.
 
     Examples
     --------
@@ -52,6 +55,7 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     n_blocks: int = 0
     n_resumed: int = 0
+    n_slices_resumed: int = 0
 
 
 def reconstruct_volume(
@@ -105,13 +109,13 @@ def reconstruct_volume(
     Raises
     ------
     ValueError, TypeError
-        If the pipeline has no reconstructor, or a step refuses its data.
+        If the pipeline has no reconstructor, a step refuses its data, or ``out`` would replace the scan.
     MemoryBudgetError
-        If not even one slice fits into ``memory``.
+        If not even one slice fits into ``memory``, or the blocks of the run that is resumed do not.
     FileFormatError
         If a file is broken.
     FileExistsError
-        If the volume exists and ``overwrite`` is False.
+        If the volume exists and ``overwrite`` is False, or another process writes it.
 
     Examples
     --------
@@ -127,10 +131,12 @@ def reconstruct_volume(
     ((3, 16, 16), (3, 16, 16))
     """
     scan = scan if isinstance(scan, Source) else open_scan(scan)
+    _keep_input(scan, out)
     run = ScanRun(pipeline, scan)
     began = time.perf_counter()
     run.learn_scan()
     seconds = {"center": time.perf_counter() - began}
+    began = time.perf_counter()
     shape, result_dtype, slice_bytes = run.try_one_slice()
     if dtype is not None and np.dtype(dtype).kind in "ui" and result_dtype.kind == "f" and value_range is None:
         raise ValueError(f"dtype={dtype} needs value_range=(low, high), the values that its integers span; got None.")
@@ -146,14 +152,28 @@ def reconstruct_volume(
         resume=resume,
         overwrite=overwrite,
     )
-    n_resumed = len(sink.done)
+    done = [sink.blocks[index] for index in sink.done]
     run.seconds.clear()
+    seconds["plan"] = time.perf_counter() - began
     try:
+        if done:
+            check_resumed(sink.blocks, slice_bytes, memory, run.n_halo)
         counts, waited = run_blocks(sink, run.read, run.compute, verbose=verbose, description="slices")
     finally:
         sink.close()
     seconds |= run.seconds | waited
-    return Report(sink.path, shape, run.center, counts, seconds, len(sink.blocks), n_resumed)
+    n_slices = sum(stop - start for start, stop in done)
+    return Report(sink.path, shape, run.center, counts, seconds, len(sink.blocks), len(done), n_slices)
+
+
+def _keep_input(scan, out):
+    """The output must not be a file of the scan, nor a folder around one: overwriting would lose what was measured."""
+    out = Path(out).resolve()
+    for part in (scan, getattr(scan, "flats", None), getattr(scan, "darks", None)):
+        name = getattr(part, "name", "")
+        file = name if os.path.exists(name) else name.partition(":")[0]
+        if file and os.path.exists(file) and (out == (file := Path(file).resolve()) or out in file.parents):
+            raise ValueError(f"the output {out} would replace the scan {name}; choose another name.")
 
 
 def sample_sinograms(steps, scan):
