@@ -175,6 +175,14 @@ def test_metadata_and_counts(scan, tmp_path):
     assert {"tomolearn", "torch", "numpy", "python"} <= set(facts["versions"])
 
 
+def test_rows_that_show_nothing_are_not_asked_for_the_axis():
+    s = SIMULATED
+    counts = np.concatenate([np.tile(s.darks, (1, 3, 1)), s.counts])  # half of the rows stand behind a blade
+    flats, darks = np.concatenate([s.darks[:, :3], s.flats]), np.concatenate([s.darks, s.darks])
+    behind = Scan(counts, angles=s.angles, flats=flats, darks=darks)
+    assert (sample_sinograms(CORRECTIONS, behind)[2] >= ROWS).all()
+
+
 def test_a_run_that_breaks_resumes(scan, small_blocks, tmp_path, monkeypatch):
     pipeline = Pipeline([*CORRECTIONS, ("reconstruct", fbp())])
     once = reconstruct_volume(pipeline, scan, tmp_path / "once.h5")
@@ -208,7 +216,7 @@ def test_another_pipeline_is_not_resumed(scan, small_blocks, tmp_path, monkeypat
 
 def test_sample_of_rows(scan):
     sinograms, angles, rows = sample_sinograms(CORRECTIONS, scan)
-    assert rows.tolist() == [2, 3, 4] and sinograms.shape == (3, 60, 48)
+    assert len(set(rows)) == 3 and sinograms.shape == (3, 60, 48)
     np.testing.assert_allclose(angles, SIMULATED.angles, rtol=1e-15)
     whole = Pipeline(CORRECTIONS[:2]).fit_transform(SIMULATED.counts, **frames())  # stripes are left in
     np.testing.assert_allclose(sinograms, whole[rows], atol=2e-6 * whole.max())

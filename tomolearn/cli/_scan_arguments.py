@@ -6,6 +6,7 @@ INPUTS = ("counts", "transmission", "line-integrals")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 STRIPES = ("none", "all", "large", "unresponsive", "sorting", "filtering", "offset", "wavelet")
 
+FULL_TURN = 5.9  # radians that a scan over a full turn spans at least: 340 degrees
 SIZES = {
     "all": "sorting_size",
     "sorting": "sorting_size",

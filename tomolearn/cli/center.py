@@ -1,6 +1,7 @@
 """Find the rotation axis of a scan by several methods, and draw a slice about the axes near it."""
 
 from tomolearn.cli._scan_arguments import (
+    FULL_TURN,
     add_correction_arguments,
     add_scan_arguments,
     check_preview,
@@ -66,20 +67,41 @@ def run(arguments):
     vo           35.0...
     0
     """
-    from tomolearn.preprocessing import find_center
     from tomolearn.streaming import sample_sinograms
 
     if arguments.preview:
         check_preview(arguments.preview)
     scan = open_chosen(arguments)
     sinograms, angles, rows = sample_sinograms(correction_steps(arguments, scan), scan)
-    found = {}
+    found = _find(sinograms, angles, rows)
+    if arguments.preview and set(found) == {"360"}:
+        print("no preview: the halves of the turn have to be joined first; see --preview of reconstruct")
+    elif arguments.preview and (found or arguments.around is not None):
+        middle = arguments.around if arguments.around is not None else next(iter(found.values()))
+        _draw(arguments, sinograms[len(rows) // 2], angles, middle)
+    return 0 if found else 1
+
+
+def _find(sinograms, angles, rows):
+    """Print what each method finds; {method: axis}."""
+    import numpy as np
+
+    from tomolearn.preprocessing import find_center, find_center_360
+
+    found, n_detectors = {}, sinograms.shape[2]
     print(f"{'method':<10}{'center':>8}   by row")
+    if angles is not None and np.ptp(angles) > FULL_TURN:
+        found["360"] = float(find_center_360(sinograms, angles, angle_unit="rad"))
+        near_border = min(found["360"], n_detectors - 1 - found["360"]) < n_detectors / 4
+        hint = "near the border: reconstruct with --half-acquisition" if near_border else "all rows together"
+        print(f"{'360':<10}{found['360']:>8.2f}   {hint}", flush=True)
+        if near_border:  # the methods for half a turn look for the axis of an object that every view shows whole
+            return found
     for method in METHODS:
         options = {"method": method, "angle_unit": "rad"}
         if method == "entropy" and "vo" in found:  # images cost much: only those near what is known
             near = found["vo"] - NEAR, found["vo"] + NEAR
-            options["search"] = max(near[0], 0), min(near[1], sinograms.shape[2] - 1)
+            options["search"] = max(near[0], 0), min(near[1], n_detectors - 1)
         try:
             found[method] = float(find_center(sinograms, angles, **options))
             each = find_center(sinograms, angles, per_slice=True, **options)
@@ -88,10 +110,7 @@ def run(arguments):
             continue
         by_row = ", ".join(f"{row}: {center:.2f}" for row, center in zip(rows, each, strict=True))
         print(f"{method:<10}{found[method]:>8.2f}   {by_row}", flush=True)
-    if arguments.preview and (found or arguments.around is not None):
-        middle = arguments.around if arguments.around is not None else next(iter(found.values()))
-        _draw(arguments, sinograms[len(rows) // 2], angles, middle)
-    return 0 if found else 1
+    return found
 
 
 def _draw(arguments, sinogram, angles, middle):

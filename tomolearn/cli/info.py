@@ -2,7 +2,7 @@
 
 import shlex
 
-from tomolearn.cli._scan_arguments import add_scan_arguments, open_chosen
+from tomolearn.cli._scan_arguments import FULL_TURN, add_scan_arguments, open_chosen
 
 __all__ = ["add_arguments", "run"]
 
@@ -72,6 +72,8 @@ def run(arguments):
     print("\n".join(f"{name:<13}{value}" for name, value in lines.items()))
     print(f"volume       {rows} x {detectors} x {detectors}, float32, {_size(4 * rows * detectors**2)}")
     print("\n" + _command(arguments, scan))
+    if scan.angles is not None and scan.angles.max() - scan.angles.min() > FULL_TURN:
+        print("(--half-acquisition, if the axis is near the border of the detector: tomolearn center tells)")
     return 0
 
 

@@ -24,6 +24,7 @@ from tomolearn.preprocessing import find_center
 
 __all__ = ["ScanRun"]
 
+N_TRIED_ROWS = 9  # rows that are looked at
 N_CENTER_ROWS = 3  # rows that the rotation axis is looked for in
 FRAMES = ("flats", "darks")
 
@@ -88,17 +89,20 @@ class ScanRun:
         """Sinograms of some rows as they come to step ``upto`` (None: the reconstructor), and which rows these are."""
         n = len(self.scan)
         if self.scan.chunk == 1 and self.n_halo == 0:
-            rows = np.unique(np.linspace(0, n - 1, N_CENTER_ROWS + 2).round().astype(int)[1:-1])
-            parts = [(int(row), int(row) + 1) for row in rows]
+            tried = np.unique(np.linspace(0, n - 1, N_TRIED_ROWS + 2).round().astype(int)[1:-1])
+            parts = [(int(row), int(row) + 1) for row in tried]
         else:  # rows that are read together, each with the neighbours it needs
-            first = max(0, (n - N_CENTER_ROWS) // 2)
-            parts = [(first, min(n, first + N_CENTER_ROWS))]
+            first = max(0, (n - N_TRIED_ROWS) // 2)
+            parts = [(first, min(n, first + N_TRIED_ROWS))]
         run = copy.copy(self)
         before = self.steps[: self.where if upto is None else upto]
         run.steps = [(name, step) for name, step in before if getattr(_unfrozen(step), "shows_axis", True)]
         run.where = len(run.steps)
         sinograms = np.concatenate([run._correct(*part, self.read(*part))[0] for part in parts])
-        return sinograms, np.concatenate([np.arange(*part) for part in parts])
+        rows = np.concatenate([np.arange(*part) for part in parts])
+        # Rows that show much tell the axis; those behind the blades of the beam, or in air, tell nothing.
+        shown = np.sort(np.argsort(-sinograms.std(axis=(1, 2)), kind="stable")[:N_CENTER_ROWS])
+        return sinograms[shown], rows[shown]
 
     # ------------------------------------------------------------------------------------------------ one block
 

@@ -192,7 +192,8 @@ def sample_sinograms(steps, scan):
     angles : ndarray of shape (n_angles,), or None
         In radians; None where the scan has none.
     rows : ndarray of shape (k,)
-        The rows of the scan: spread over it, or from its middle where rows can only be read together.
+        The rows of the scan: those that show most of some that are spread over it, or that lie in its middle where
+        rows can only be read together.
 
     Raises
     ------
@@ -207,7 +208,7 @@ def sample_sinograms(steps, scan):
     >>> from tomolearn.streaming import sample_sinograms
     >>> sinograms, angles, rows = sample_sinograms([("log", MinusLog())], Scan(np.ones((70, 4, 8))))
     >>> sinograms.shape, rows.tolist()
-    ((3, 4, 8), [17, 34, 52])
+    ((3, 4, 8), [7, 14, 21])
     """
     scan = scan if isinstance(scan, Source) else open_scan(scan)
     run = ScanRun(Pipeline([*steps, ("reconstruct", _Anything())]), scan)
