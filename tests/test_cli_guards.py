@@ -13,7 +13,7 @@ from tomolearn.cli import _scan_arguments, reconstruct
 from tomolearn.cli._messages import in_options
 from tomolearn.cli.main import main
 from tomolearn.io import write_scan
-from tomolearn.io.sinks import RawBackend
+from tomolearn.io._raw import RawBackend
 from tomolearn.simulation import simulate_scan
 
 SIMULATED = simulate_scan(3, 32, 40, n_flats=2, n_darks=2, random_state=0)

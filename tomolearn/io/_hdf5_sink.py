@@ -3,7 +3,7 @@
 import h5py
 import numpy as np
 
-from tomolearn.io.sinks import METADATA, RawBackend, as_json
+from tomolearn.io._raw import METADATA, RawBackend, as_json
 
 __all__ = ["HDF5Backend"]
 

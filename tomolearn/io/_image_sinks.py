@@ -7,7 +7,7 @@ import os
 import numpy as np
 import tifffile
 
-from tomolearn.io.sinks import RawBackend, as_json
+from tomolearn.io._raw import RawBackend, as_json
 
 __all__ = ["BigTIFFBackend", "NumPyBackend", "TIFFStackBackend", "ZarrBackend"]
 

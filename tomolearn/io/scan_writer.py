@@ -7,7 +7,7 @@ import numpy as np
 
 from tomolearn.geometry import as_radians
 from tomolearn.io._partial import Partial
-from tomolearn.io.sinks import METADATA, as_json
+from tomolearn.io._raw import METADATA, as_json
 from tomolearn.io.source import SCAN_AXES, ArraySource, Source
 
 __all__ = ["write_scan"]
