@@ -159,6 +159,10 @@ def test_a_volume_is_not_replaced_by_accident(scan, tmp_path, capsys):
         (["reconstruct", "{scan}", "-o", "x.h5", "--memory", "1MB"], "--memory 0.00 GB is too little"),
         (["reconstruct", "{scan}", "-o", "x.h5", "--memory", "much"], "--memory must be a positive number of bytes"),
         (["reconstruct", "{scan}", "-o", "x.h5", "--filter", "sharp"], "filter"),
+        (
+            ["reconstruct", "{scan}", "-o", "x.h5", "--center", "64"],
+            "--center must be on the detector, 0 to 63; got 64.",
+        ),
         (["reconstruct", "{scan}", "-o", "x.h5", "--delta-beta", "100"], "--delta-beta needs --energy"),
         (
             ["reconstruct", "{scan}", "-o", "x.h5", "--preview", "absent/x.png"],

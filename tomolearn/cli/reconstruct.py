@@ -163,6 +163,9 @@ def _describe(scan):
 
 def _axis(arguments, steps, scan):
     """The centre for the reconstructor: a number, a method, or None where a step brings the axis to the middle."""
+    last = scan.shape[2] - 1
+    if not isinstance(arguments.center, str) and not 0 <= arguments.center <= last:
+        raise ValueError(f"--center must be on the detector, 0 to {last}; got {arguments.center:g}.")
     if arguments.half_acquisition:
         return None
     if arguments.center != "auto":
