@@ -7,6 +7,7 @@ out. Lengths are pixels.
 
 from tomolearn.simulation.benchmarks import EllipsesBenchmark, make_ellipses_benchmark
 from tomolearn.simulation.ellipses import ellipse_image, ellipse_sinogram, shepp_logan_ellipses
+from tomolearn.simulation.libraries import write_library
 from tomolearn.simulation.noise import add_gaussian_noise, add_photon_noise
 from tomolearn.simulation.scan import SimulatedScan, simulate_scan
 from tomolearn.simulation.shapes import random_shapes
@@ -26,4 +27,5 @@ __all__ = [
     "simulate_scan",
     "sphere_projections",
     "sphere_volume",
+    "write_library",
 ]
