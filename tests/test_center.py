@@ -174,7 +174,7 @@ def test_algotom_finds_the_same_axis(center):
 
 @pytest.mark.shared_data
 def test_axis_of_the_measured_tooth(shared_data):
-    h5py = pytest.importorskip("h5py")
+    h5py = require("h5py")
     with h5py.File(shared_data / "aps_tooth" / "tooth.h5") as file:
         counts, flat, dark = (file[f"exchange/{name}"][:] for name in ("data", "data_white", "data_dark"))
         angles = file["exchange/theta"][:]
@@ -188,7 +188,7 @@ def test_axis_of_the_measured_tooth(shared_data):
 
 @pytest.mark.shared_data
 def test_axis_of_the_measured_grain(shared_data):
-    h5py = pytest.importorskip("h5py")
+    h5py = require("h5py")
     content = (shared_data / "i13_24737" / "projections.mrc").read_bytes()[1024:]
     transmission = np.frombuffer(content, "<f2").reshape(91, 135, 160).astype(np.float32)
     with h5py.File(shared_data / "i13_24737" / "24737_processed.nxs") as file:

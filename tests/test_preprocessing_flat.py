@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from conftest import require
 
 from tomolearn.preprocessing import FlatFieldCorrector, MinusLog, flat_field, minus_log
 
@@ -229,7 +230,7 @@ def test_floor_is_checked(floor):
 
 
 def test_against_algotom(scan):
-    correction = pytest.importorskip("algotom.prep.correction")
+    correction = require("algotom.prep.correction")
     _, counts, flats, darks = scan
     for row in range(3):
         expected = correction.flat_field_correction(counts[row], flats[row, 0], darks[row, 0])
