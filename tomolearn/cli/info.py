@@ -6,7 +6,7 @@ from tomolearn.cli._scan_arguments import FULL_TURN, add_scan_arguments, open_ch
 
 __all__ = ["add_arguments", "run"]
 
-WIDE = 600  # detectors
+WIDE = 1000  # detectors
 
 
 def add_arguments(parser):
