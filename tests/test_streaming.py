@@ -154,7 +154,6 @@ def test_one_slice_and_float64(small_blocks, tmp_path, rng):
 
 
 def test_metadata_and_counts(scan, tmp_path):
-    scan.projections  # noqa: B018 - a scan shows its parts
     pipeline = Pipeline([*CORRECTIONS[:1], ("log", MinusLog(floor=0.2)), ("reconstruct", fbp(filter="hann"))])
     report = reconstruct_volume(pipeline, scan, tmp_path / "volume.h5", metadata={"operator": "nobody"})
     with warnings.catch_warnings(record=True) as caught:

@@ -9,7 +9,20 @@ from tomolearn._validation import as_tensor, check_finite
 from tomolearn.exceptions import GeometryError
 from tomolearn.geometry import as_radians, default_angles
 
-__all__ = ["angle_step", "as_sorted_scan", "check_search", "half_turn", "opposite_views", "warn_at_edge"]
+__all__ = [
+    "N_TRIED_ROWS",
+    "angle_step",
+    "as_sorted_scan",
+    "check_search",
+    "half_turn",
+    "opposite_views",
+    "telling_rows",
+    "tried_rows",
+    "warn_at_edge",
+]
+
+N_TRIED_ROWS = 9  # rows of a scan that are looked at
+N_CENTER_ROWS = 3  # of them, those in which the rotation axis is looked for: few tell it well
 
 MIN_VIEWS = 8
 MIN_TURN = 150.0  # degrees; below, too few views have an opposite one
@@ -116,3 +129,13 @@ def warn_at_edge(center: float, search, margin: float, stacklevel: int = 4) -> N
             "outside. Give another search=(low, high), or another method.",
             stacklevel=stacklevel,
         )
+
+
+def tried_rows(n: int) -> np.ndarray:
+    """Some of ``n`` rows, spread over the scan."""
+    return np.unique(np.linspace(0, n - 1, N_TRIED_ROWS + 2).round().astype(int)[1:-1])
+
+
+def telling_rows(sinograms: np.ndarray) -> np.ndarray:
+    """Which sinograms show most: those behind the blades of the beam, or in air, tell nothing of the axis."""
+    return np.sort(np.argsort(-sinograms.std(axis=(1, 2)), kind="stable")[:N_CENTER_ROWS])

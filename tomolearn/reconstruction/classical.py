@@ -1,19 +1,18 @@
 """Filtered back-projection as an estimator, and what the reconstructors without training share."""
 
-import numpy as np
 from sklearn.base import BaseEstimator
 
 from tomolearn._validation import check_choice
 from tomolearn.base import Reconstructor, register
 from tomolearn.ops.filters import padded_length, ramp_filter
-from tomolearn.preprocessing.center import find_center
+from tomolearn.preprocessing import find_center
+from tomolearn.preprocessing._views import telling_rows, tried_rows
 from tomolearn.solvers import fbp
 from tomolearn.streaming import VolumePrediction
 
 __all__ = ["FBPReconstructor"]
 
 CENTER_METHODS = ("vo", "phase", "entropy")
-N_CENTER_ROWS = 3  # slices that the axis is looked for in: few of them tell it well
 
 
 class ClassicalReconstructor(VolumePrediction, Reconstructor, BaseEstimator):
@@ -51,8 +50,8 @@ class ClassicalReconstructor(VolumePrediction, Reconstructor, BaseEstimator):
         if not isinstance(self.center, str):
             return self._check_center()
         check_choice(self.center, "center", CENTER_METHODS)
-        rows = np.unique(np.linspace(0, len(X) - 1, N_CENTER_ROWS).round().astype(int))
-        return float(find_center(self._block(X, rows), angles, method=self.center, angle_unit="rad"))
+        tried = self._block(X, tried_rows(len(X))).numpy()
+        return float(find_center(tried[telling_rows(tried)], angles, method=self.center, angle_unit="rad"))
 
 
 @register

@@ -21,11 +21,10 @@ from tomolearn import __version__
 from tomolearn.base import Reconstructor
 from tomolearn.geometry import as_radians
 from tomolearn.preprocessing import find_center
+from tomolearn.preprocessing._views import N_TRIED_ROWS, telling_rows, tried_rows
 
 __all__ = ["ScanRun"]
 
-N_TRIED_ROWS = 9  # rows that are looked at
-N_CENTER_ROWS = 3  # rows that the rotation axis is looked for in
 FRAMES = ("flats", "darks")
 
 
@@ -89,8 +88,7 @@ class ScanRun:
         """Sinograms of some rows as they come to step ``upto`` (None: the reconstructor), and which rows these are."""
         n = len(self.scan)
         if self.scan.chunk == 1 and self.n_halo == 0:
-            tried = np.unique(np.linspace(0, n - 1, N_TRIED_ROWS + 2).round().astype(int)[1:-1])
-            parts = [(int(row), int(row) + 1) for row in tried]
+            parts = [(int(row), int(row) + 1) for row in tried_rows(n)]
         else:  # rows that are read together, each with the neighbours it needs
             first = max(0, (n - N_TRIED_ROWS) // 2)
             parts = [(first, min(n, first + N_TRIED_ROWS))]
@@ -100,8 +98,7 @@ class ScanRun:
         run.where = len(run.steps)
         sinograms = np.concatenate([run._correct(*part, self.read(*part))[0] for part in parts])
         rows = np.concatenate([np.arange(*part) for part in parts])
-        # Rows that show much tell the axis; those behind the blades of the beam, or in air, tell nothing.
-        shown = np.sort(np.argsort(-sinograms.std(axis=(1, 2)), kind="stable")[:N_CENTER_ROWS])
+        shown = telling_rows(sinograms)
         return sinograms[shown], rows[shown]
 
     # ------------------------------------------------------------------------------------------------ one block
