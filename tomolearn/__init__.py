@@ -24,12 +24,23 @@ _EXPORTS = {
         "ZingerRemover",
         "find_center",
     ),
-    "reconstruction": ("CGLSReconstructor", "FBPReconstructor", "SIRTReconstructor", "TVReconstructor"),
+    "reconstruction": (
+        "AutomapReconstructor",
+        "CGLSReconstructor",
+        "CNNReconstructor",
+        "DenseReconstructor",
+        "FBPReconstructor",
+        "FBPUNetReconstructor",
+        "IRadonMAPReconstructor",
+        "LearnedPrimalDualReconstructor",
+        "SIRTReconstructor",
+        "TVReconstructor",
+    ),
     "solvers": ("cgls", "fbp", "sirt", "tv"),
     "streaming": ("reconstruct_volume",),
 }
 _ROOM_OF = {name: room for room, names in _EXPORTS.items() for name in names}
-_ROOMS = (*_EXPORTS, "base", "display", "exceptions", "simulation")
+_ROOMS = (*_EXPORTS, "base", "display", "exceptions", "simulation", "training")
 
 __all__ = ["__version__", *sorted(_ROOM_OF)]
 

@@ -1,10 +1,14 @@
 """The exceptions of tomolearn; each is also the built-in that callers would expect to catch."""
 
-__all__ = ["ExtensionError", "FileFormatError", "GeometryError", "MemoryBudgetError", "TomolearnError"]
+__all__ = ["DivergenceError", "ExtensionError", "FileFormatError", "GeometryError", "MemoryBudgetError", "TomolearnError"]
 
 
 class TomolearnError(Exception):
     """Base of all exceptions of tomolearn."""
+
+
+class DivergenceError(TomolearnError, ArithmeticError):
+    """The loss of a training is no longer finite; the message names the parameters that prevent it."""
 
 
 class ExtensionError(TomolearnError, ImportError):

@@ -4,6 +4,7 @@ from tomolearn.base.corrector import Corrector, ReshapingCorrector
 from tomolearn.base.memory import available_memory, check_memory, parse_memory, used_memory
 from tomolearn.base.reconstructor import Reconstructor
 from tomolearn.base.registration import register, registry
+from tomolearn.base.scan_geometry import ScanReconstructor
 from tomolearn.base.stacks import BLOCK, SinogramInput
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Corrector",
     "Reconstructor",
     "ReshapingCorrector",
+    "ScanReconstructor",
     "SinogramInput",
     "available_memory",
     "check_memory",

@@ -1,19 +1,12 @@
 """The contract of the reconstructors: what scikit-learn asks of them, and what stacks of images add to it."""
 
-import copy
-import dataclasses
-
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from tomolearn._validation import check_integer
 from tomolearn.base.memory import check_memory
 from tomolearn.base.stacks import BLOCK, SinogramInput
-from tomolearn.exceptions import GeometryError
-from tomolearn.geometry import ParallelBeam, as_radians, default_angles
-from tomolearn.operators import RadonOperator
 
 __all__ = ["Reconstructor"]
 
@@ -21,8 +14,8 @@ __all__ = ["Reconstructor"]
 class Reconstructor(SinogramInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """What all estimators share that turn sinograms into images; stands before ``BaseEstimator``.
 
-    A subclass has the parameters ``angles``, ``angle_unit``, ``center``, ``detector_spacing``, ``image_shape``,
-    ``sinogram_shape`` and ``verbose``. Its ``fit`` calls `_fit_geometry`, and it defines `_reconstruct`.
+    A subclass has the parameters ``image_shape``, ``sinogram_shape`` and ``verbose``; its ``fit`` learns
+    ``image_shape_``, and it defines ``_reconstruct``.
 
     Examples
     --------
@@ -70,14 +63,16 @@ class Reconstructor(SinogramInput, ClassNamePrefixFeaturesOutMixin, TransformerM
         dtype = X.dtype.newbyteorder("=") if X.dtype.kind == "f" else np.dtype(np.float32)
         self._check_budget(len(X), dtype.itemsize)
         images = np.empty((len(X), *self.image_shape_), dtype)
-        A = RadonOperator(self.geometry_)
+        A = self._operator()
         steps = self._n_steps()
         starts = range(0, len(X), BLOCK)
         disable = None if self.verbose else True  # None: a bar on a terminal, nothing in a log file
         with tqdm(total=steps * len(starts), desc=type(self).__name__, disable=disable) as bar:
             for done, start in enumerate(starts, 1):
                 part = slice(start, start + BLOCK)
-                images[part] = self._reconstruct(A.slices(start, start + BLOCK), self._block(X, part), bar.update)
+                images[part] = self._reconstruct(
+                    A if A is None else A.slices(start, start + BLOCK), self._block(X, part), bar.update
+                )
                 bar.update(done * steps - bar.n)  # a solver that is done early skips steps
         return images if X.ndim == 3 else images.reshape(len(X), -1)
 
@@ -141,7 +136,7 @@ class Reconstructor(SinogramInput, ClassNamePrefixFeaturesOutMixin, TransformerM
         return float(1 - sse / sst)
 
     def of_slices(self, start, stop):
-        """The fitted reconstructor of some of the slices: itself, unless each slice has a centre of its own.
+        """The fitted reconstructor of some of the slices: itself, unless it knows something of each slice.
 
         Parameters
         ----------
@@ -152,12 +147,7 @@ class Reconstructor(SinogramInput, ClassNamePrefixFeaturesOutMixin, TransformerM
         Reconstructor
         """
         check_is_fitted(self)
-        if np.ndim(self.center_) == 0:
-            return self
-        part = copy.copy(self)
-        part.center_ = self.center_[start:stop]
-        part.geometry_ = dataclasses.replace(self.geometry_, center=part.center_[:, None], angle_unit="rad")
-        return part
+        return self
 
     @property
     def _n_features_out(self):
@@ -171,6 +161,13 @@ class Reconstructor(SinogramInput, ClassNamePrefixFeaturesOutMixin, TransformerM
             f"{n} images of {self.image_shape_[0]} x {self.image_shape_[1]} pixels",
             f"Lower image_shape={self.image_shape_}, give sinogram_shape if X is flat, or take fewer slices at once.",
         )
+
+    def _operator(self):
+        """The projection that is undone, of the whole stack; None for what needs to know none."""
+        return None
+
+    def _check_n_slices(self, n):
+        """Do what was learned for each slice and ``n`` slices go together?"""
 
     def _n_steps(self):
         """How often ``_reconstruct`` reports progress."""
@@ -191,66 +188,3 @@ class Reconstructor(SinogramInput, ClassNamePrefixFeaturesOutMixin, TransformerM
                 f"y must have shape {(n, *self.image_shape_)} or {(n, n_pixels)}, as the images; got {y.shape}."
             )
         return y.reshape(n, n_pixels)
-
-    # ----------------------------------------------------------------------------------------------- geometry
-
-    def _fit_geometry(self, X):
-        """Check ``X`` and the parameters of the scan, and learn the scan; returns ``X``."""
-        X = self._check_sinograms(X, reset=True)
-        n_angles, n_detectors = self.sinogram_shape_
-        angles = default_angles(n_angles) if self.angles is None else as_radians(self.angles, self.angle_unit)
-        if self.angles is None and self.angle_unit not in (None, "rad", "deg"):
-            raise GeometryError(f"angle_unit must be 'rad', 'deg' or None; got {self.angle_unit!r}.")
-        if len(angles) != n_angles:
-            hint = ""
-            if X.ndim == 2 and self.sinogram_shape is None:
-                hint = (
-                    " A row of flat X is a sinogram of one angle: give "
-                    f"sinogram_shape=({len(angles)}, n_detectors), or X[None] for a single sinogram."
-                )
-            raise GeometryError(
-                f"angles must be one per projection; got {len(angles)} for sinograms of shape {self.sinogram_shape_} "
-                f"(n_angles, n_detectors).{hint}"
-            )
-        center = self._learn_center(X, angles)
-        self.geometry_ = ParallelBeam(
-            angles,
-            n_detectors,
-            image_shape=self.image_shape,
-            center=center if np.ndim(center) == 0 else center[:, None],
-            detector_spacing=self.detector_spacing,
-            angle_unit="rad",
-        )
-        self.angles_ = angles
-        self.center_ = self.geometry_.center if np.ndim(center) == 0 else center
-        self.image_shape_ = self.geometry_.image_shape
-        self._check_n_slices(len(X))
-        check_integer(int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, "verbose", low=0)
-        return X
-
-    def _learn_center(self, X, angles):
-        """None, a float or an array of one float per slice; a subclass may find it in the sinograms."""
-        return self._check_center()
-
-    def _check_center(self):
-        """None, a float or an array of one float per slice."""
-        if self.center is None:
-            return None
-        try:
-            center = None if isinstance(self.center, str) else np.asarray(self.center, dtype=np.float64)
-        except (TypeError, ValueError):
-            center = None
-        if center is None or center.ndim > 1:
-            got = repr(self.center) if center is None else f"an array of shape {center.shape}"
-            raise GeometryError(
-                f"center must be a number, a list of one number per slice, or None for the middle of the detector; "
-                f"got {got}."
-            )
-        return center if center.ndim else float(center)
-
-    def _check_n_slices(self, n):
-        if np.ndim(self.center_) and len(self.center_) != n:
-            raise GeometryError(
-                f"center holds one number for each of {len(self.center_)} slices; X has {n}. Give one number for all "
-                "slices, or X and centers of the same slices."
-            )

@@ -3,7 +3,7 @@
 from sklearn.base import BaseEstimator
 
 from tomolearn._validation import check_choice
-from tomolearn.base import Reconstructor, register
+from tomolearn.base import ScanReconstructor, register
 from tomolearn.ops.filters import padded_length, ramp_filter
 from tomolearn.preprocessing import find_center
 from tomolearn.preprocessing._views import telling_rows, tried_rows
@@ -15,7 +15,7 @@ __all__ = ["FBPReconstructor"]
 CENTER_METHODS = ("vo", "phase", "entropy")
 
 
-class ClassicalReconstructor(VolumePrediction, Reconstructor, BaseEstimator):
+class ClassicalReconstructor(VolumePrediction, ScanReconstructor, BaseEstimator):
     """A reconstructor that learns nothing but the scan; a subclass says how to check its parameters and solve."""
 
     def fit(self, X, y=None):

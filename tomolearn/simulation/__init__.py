@@ -6,23 +6,30 @@ out. Lengths are pixels.
 """
 
 from tomolearn.simulation.benchmarks import EllipsesBenchmark, make_ellipses_benchmark
-from tomolearn.simulation.ellipses import ellipse_image, ellipse_sinogram, shepp_logan_ellipses
+from tomolearn.simulation.ellipses import ellipse_image, ellipse_sinogram, random_ellipses, shepp_logan_ellipses
+from tomolearn.simulation.foam import Foam, random_foam
 from tomolearn.simulation.libraries import write_library
 from tomolearn.simulation.noise import add_gaussian_noise, add_photon_noise
 from tomolearn.simulation.scan import SimulatedScan, simulate_scan
 from tomolearn.simulation.shapes import random_shapes
 from tomolearn.simulation.spheres import pack_spheres, sphere_projections, sphere_volume
+from tomolearn.simulation.views import add_detector_defects, select_views
 
 __all__ = [
     "EllipsesBenchmark",
+    "Foam",
     "SimulatedScan",
+    "add_detector_defects",
     "add_gaussian_noise",
     "add_photon_noise",
     "ellipse_image",
     "ellipse_sinogram",
     "make_ellipses_benchmark",
     "pack_spheres",
+    "random_ellipses",
+    "random_foam",
     "random_shapes",
+    "select_views",
     "shepp_logan_ellipses",
     "simulate_scan",
     "sphere_projections",

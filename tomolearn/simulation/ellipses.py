@@ -6,12 +6,14 @@ centre in pixels from the middle of the image (x to the right, y upwards), and t
 """
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 from tomolearn._extension import load_simulation
-from tomolearn._validation import check_integer, check_shape
-from tomolearn.simulation._arguments import as_table, check_scan, check_supersampling
+from tomolearn._validation import check_integer, check_real, check_shape
+from tomolearn.base import check_memory
+from tomolearn.simulation._arguments import as_table, check_pair, check_scan, check_supersampling
 
-__all__ = ["ellipse_image", "ellipse_sinogram", "shepp_logan_ellipses"]
+__all__ = ["ellipse_image", "ellipse_sinogram", "random_ellipses", "shepp_logan_ellipses"]
 
 COLUMNS = "value, a, b, x0, y0, phi"
 
@@ -168,3 +170,91 @@ def ellipse_sinogram(
     table = as_table(ellipses, "ellipses", COLUMNS)
     scan = check_scan(angles, angle_unit, 1, n_detectors, center, detector_spacing)
     return load_simulation().ellipse_sinogram(table, *scan, bool(bin_average))
+
+
+DRAWS = 6  # random numbers of an ellipse
+
+
+def random_ellipses(
+    n_images,
+    size=64,
+    *,
+    n_ellipses=(3, 12),
+    semi_axes=None,
+    values=(0.1, 1.0),
+    random_state=None,
+    return_tables=False,
+):
+    """Images of some random ellipses that add up, and the tables of which every sinogram is exact.
+
+    Value, semi-axes and angle of an ellipse are uniform; so is its centre within the circle that leaves it wholly
+    inside the field of view. The values of an image are scaled such that its largest pixel is 1.
+
+    Parameters
+    ----------
+    n_images : int
+    size : int, default=64
+        Rows and columns, at least 8.
+    n_ellipses : tuple of two int, default=(3, 12)
+        Fewest and most ellipses of an image.
+    semi_axes : tuple of two float, default=None
+        Shortest and longest semi-axis in pixels; None: ``(size / 32, size / 4)``.
+    values : tuple of two float, default=(0.1, 1.0)
+        Least and largest value of an ellipse before the image is scaled; positive.
+    random_state : int, RandomState instance or None, default=None
+        Image k of a seed is the same, however many there are.
+    return_tables : bool, default=False
+        Also return the tables.
+
+    Returns
+    -------
+    images : ndarray of shape (n_images, size, size), float32
+        In [0, 1]; each pixel is the mean over its area, zero outside the circle of radius ``size / 2``.
+    tables : list of ndarray of shape (n, 6), float64
+        Only with ``return_tables``: columns value, a, b, x0, y0, phi of the ellipses of each image, for
+        `ellipse_sinogram` and `write_library`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a number is out of its range or not a number.
+    MemoryBudgetError
+        If the images do not fit into memory.
+
+    Examples
+    --------
+    >>> from tomolearn.simulation import ellipse_sinogram, random_ellipses
+    >>> images, tables = random_ellipses(3, 64, random_state=0, return_tables=True)
+    >>> images.shape, float(images.max()), tables[0].shape[1]
+    ((3, 64, 64), 1.0, 6)
+    >>> sinogram = ellipse_sinogram(tables[0], [0.0, 1.0], 64)
+    >>> bool(abs(sinogram.sum(axis=1) / images[0].sum() - 1).max() < 0.02)
+    True
+    """
+    n_images, size = check_integer(n_images, "n_images", low=1), check_integer(size, "size", low=8)
+    fewest, most = check_pair(n_ellipses, "n_ellipses", check_integer, low=1)
+    radius = size / 2
+    longest = (size / 32, size / 4) if semi_axes is None else semi_axes
+    limits = check_pair(longest, "semi_axes", check_real, low=0.1, high=radius)
+    values = check_pair(values, "values", check_real, low=0, open_low=True)
+    check_memory(4.0 * n_images * size**2, f"{n_images} images", "Take fewer by n_images.")
+    rng = np.random.default_rng(check_random_state(random_state).randint(0, 2**31 - 1))
+    images, tables = np.empty((n_images, size, size), np.float32), []
+    for image in images:
+        draws = rng.random(1 + DRAWS * most)
+        count = fewest + int(draws[0] * (most - fewest + 1))
+        table = _place(draws[1:].reshape(most, DRAWS)[:count], values, limits, radius)
+        exact = ellipse_image(table, (size, size), supersampling="exact")
+        peak = exact.max()
+        table[:, 0] /= peak
+        np.divide(exact, peak, out=image, casting="same_kind")
+        tables.append(table)
+    return (images, tables) if return_tables else images
+
+
+def _place(draws, values, limits, radius):
+    """The table of the ellipses for draws (n, DRAWS) in [0, 1)."""
+    value = values[0] + (values[1] - values[0]) * draws[:, 0]
+    axes = limits[0] + (limits[1] - limits[0]) * draws[:, 1:3]
+    away, around = (radius - axes.max(axis=1)) * np.sqrt(draws[:, 3]), 2 * np.pi * draws[:, 4]
+    return np.column_stack([value, axes, away * np.cos(around), away * np.sin(around), np.pi * draws[:, 5]])

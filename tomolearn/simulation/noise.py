@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from tomolearn._validation import check_real
+from tomolearn.simulation._arguments import as_projections
 
 __all__ = ["add_gaussian_noise", "add_photon_noise"]
 
@@ -55,7 +56,7 @@ def add_photon_noise(projections, photons, *, min_count=1.0, random_state=None):
     >>> noisy.mean().round(2), noisy.std().round(2)
     (np.float64(2.0), np.float64(0.09))
     """
-    values = _as_projections(projections)
+    values = as_projections(projections, "projections")
     photons = check_real(photons, "photons", low=0, high=MAX_PHOTONS, open_low=True)
     min_count = check_real(min_count, "min_count", low=1e-6, high=1)
     expected = np.exp(np.negative(values, dtype=np.float64))
@@ -101,27 +102,10 @@ def add_gaussian_noise(projections, level, *, random_state=None):
     >>> noisy.mean().round(2), noisy.std().round(2)
     (np.float64(4.0), np.float64(0.2))
     """
-    values = _as_projections(projections)
+    values = as_projections(projections, "projections")
     level = check_real(level, "level", low=0, high=1e6)
     if values.size == 0:
         return values.copy()
     sigma = level * np.abs(values).mean(dtype=np.float64)
     noise = check_random_state(random_state).normal(0.0, sigma, values.shape)
     return np.add(values, noise, out=noise).astype(values.dtype)
-
-
-def _as_projections(projections):
-    """As an array of the floating dtype that the result is to have."""
-    values = np.asarray(projections)
-    if values.dtype.kind not in "fiu":
-        raise TypeError(f"projections must hold real numbers; got dtype {values.dtype}.")
-    if values.dtype.kind != "f":
-        values = values.astype(np.float32)
-    elif not values.dtype.isnative:
-        values = values.astype(values.dtype.newbyteorder("="))
-    if not np.isfinite(values).all():
-        bad = values.size - np.count_nonzero(np.isfinite(values))
-        raise ValueError(
-            f"projections must be finite; got {bad} NaN or infinite values of {values.size}. Repair or mask them first."
-        )
-    return values

@@ -1,6 +1,5 @@
 """A whole scan as a beamline would record it: raw counts, flats and darks of a known object, with known faults."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -8,6 +7,8 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from tomolearn._validation import check_integer, check_real
+from tomolearn.simulation._arguments import check_threads
+from tomolearn.simulation._detector import draw_faults
 from tomolearn.simulation.ellipses import ellipse_image, ellipse_sinogram
 from tomolearn.simulation.spheres import pack_spheres, sphere_projections, sphere_volume
 
@@ -298,10 +299,7 @@ def _pixels(
     response = 1 - PIXEL_GAIN_SPREAD * rng.random(shape)
     offset = dark_level * (1 + 0.05 * rng.uniform(-1, 1, shape))
     stuck_at = dark_level + full_beam * rng.random(shape)
-    # Every fault is drawn, at strength 1, before any is scaled: strengths change nothing but themselves.
-    wrong, error = rng.random(shape) < ring_fraction, rng.standard_normal(shape)
-    gain = 1 + np.where(wrong, np.clip(ring_strength * error, -0.9, None), 0)
-    dead = rng.random(shape).argsort(axis=1).argsort(axis=1) < n_dead
+    gain, dead = draw_faults(shape, rng, ring_strength, ring_fraction, n_dead)
     width = min(n_detectors, max(5, n_detectors // 40))
     bump = np.sin(np.pi * (np.arange(width) + 0.5) / width)
     for row in range(rows):
@@ -333,7 +331,6 @@ def _record(detector, pixels, projections, intensity, n_flats, n_darks, seed):
             frames[name][row][:, dead] = np.rint(pixels.stuck_at[row, dead]).astype(np.uint16)
         frames["zingers"][row][:, dead] = False
 
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(min(processors, rows)) as pool:
+    with ThreadPoolExecutor(min(check_threads(None), rows)) as pool:
         list(pool.map(record, range(rows)))
     return frames

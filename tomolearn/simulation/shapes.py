@@ -6,6 +6,7 @@ from sklearn.utils import check_random_state
 
 from tomolearn._validation import check_integer, check_real
 from tomolearn.base import check_memory
+from tomolearn.simulation._arguments import check_pair
 
 __all__ = ["KINDS", "random_shapes"]
 
@@ -66,8 +67,8 @@ def random_shapes(
     ((3, 64, 64), dtype('float32'), 1.0)
     """
     n_images, size = check_integer(n_images, "n_images", low=1), check_integer(size, "size", low=16)
-    fewest, most = _check_pair(n_shapes, "n_shapes", check_integer, low=1)
-    extent = _check_pair(shape_size, "shape_size", check_real, low=1, high=size)
+    fewest, most = check_pair(n_shapes, "n_shapes", check_integer, low=1)
+    extent = check_pair(shape_size, "shape_size", check_real, low=1, high=size)
     smoothing = check_real(smoothing, "smoothing", low=0, high=size)
     if image_photons is not None:
         image_photons = check_real(image_photons, "image_photons", low=0, open_low=True)
@@ -82,17 +83,6 @@ def random_shapes(
         _draw(block, draws[:, 1:].reshape(len(block), most, DRAWS), counts, extent)
         _finish(block, smoothing, image_photons, noise)
     return images
-
-
-def _check_pair(value, name, check, **limits):
-    try:
-        low, high = value
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be two numbers, the lower one first; got {value!r}.") from None
-    low, high = check(low, f"{name}[0]", **limits), check(high, f"{name}[1]", **limits)
-    if low > high:
-        raise ValueError(f"{name} must be two numbers, the lower one first; got {value!r}.")
-    return low, high
 
 
 def _draw(images, draws, counts, extent):

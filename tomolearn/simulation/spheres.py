@@ -4,14 +4,12 @@ A sphere is a row ``value, x, y, z, r`` of a table: the value that it adds, its 
 volume (x to the right, y upwards, z along the rotation axis, growing with the slice index), and its radius in pixels.
 """
 
-import os
-
 import numpy as np
 from sklearn.utils import check_random_state
 
 from tomolearn._extension import load_simulation
 from tomolearn._validation import check_integer, check_real, check_shape
-from tomolearn.simulation._arguments import as_table, check_scan, check_supersampling
+from tomolearn.simulation._arguments import as_table, check_scan, check_supersampling, check_threads
 
 __all__ = ["pack_spheres", "sphere_projections", "sphere_volume"]
 
@@ -122,7 +120,7 @@ def sphere_volume(spheres, volume_shape, *, supersampling=1, dtype=np.float32, n
     table = as_table(spheres, "spheres", COLUMNS)
     shape = check_shape(volume_shape, "volume_shape", 3)
     single = _is_single(dtype)
-    threads = _check_threads(n_threads)
+    threads = check_threads(n_threads)
     return load_simulation().sphere_volume(table, *shape, check_supersampling(supersampling), single, threads)
 
 
@@ -195,7 +193,7 @@ def sphere_projections(
     angles, centers, n_detectors, spacing = check_scan(
         angles, angle_unit, n_slices, n_detectors, center, detector_spacing
     )
-    samples, single, threads = check_supersampling(supersampling), _is_single(dtype), _check_threads(n_threads)
+    samples, single, threads = check_supersampling(supersampling), _is_single(dtype), check_threads(n_threads)
     return load_simulation().sphere_projections(
         table, angles, centers, n_slices, n_detectors, spacing, samples, single, threads
     )
@@ -224,10 +222,3 @@ def _is_single(dtype):
     if wanted not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64; got {wanted}.")
     return wanted == np.float32
-
-
-def _check_threads(n_threads):
-    if n_threads is not None:
-        return check_integer(n_threads, "n_threads", low=1, high=1024)
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(available, 1024)

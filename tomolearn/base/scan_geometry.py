@@ -1,0 +1,121 @@
+"""What reconstructors share that know the geometry of their scan: angles, rotation axis, detector, image."""
+
+import copy
+import dataclasses
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from tomolearn._validation import check_integer
+from tomolearn.base.reconstructor import Reconstructor
+from tomolearn.exceptions import GeometryError
+from tomolearn.geometry import ParallelBeam, as_radians, default_angles
+from tomolearn.operators import RadonOperator
+
+__all__ = ["ScanReconstructor"]
+
+
+class ScanReconstructor(Reconstructor):
+    """A `Reconstructor` that inverts the projection of a known scan; stands before ``BaseEstimator``.
+
+    A subclass has the parameters ``angles``, ``angle_unit``, ``center``, ``detector_spacing``, ``image_shape``,
+    ``sinogram_shape`` and ``verbose``. Its ``fit`` calls ``_fit_geometry``, and it defines ``_reconstruct``.
+
+    Examples
+    --------
+    >>> from tomolearn import FBPReconstructor
+    >>> from tomolearn.base import ScanReconstructor
+    >>> issubclass(FBPReconstructor, ScanReconstructor)
+    True
+    """
+
+    def of_slices(self, start, stop):
+        """The fitted reconstructor of some of the slices: itself, unless each slice has a centre of its own.
+
+        Parameters
+        ----------
+        start, stop : int
+
+        Returns
+        -------
+        Reconstructor
+        """
+        check_is_fitted(self)
+        if np.ndim(self.center_) == 0:
+            return self
+        part = copy.copy(self)
+        part.center_ = self.center_[start:stop]
+        part.geometry_ = dataclasses.replace(self.geometry_, center=part.center_[:, None], angle_unit="rad")
+        return part
+
+    def _operator(self):
+        return RadonOperator(self.geometry_)
+
+    def _fit_geometry(self, X, image_shape=None):
+        """Check ``X`` and the parameters of the scan, and learn the scan; returns ``X``.
+
+        ``image_shape``: instead of the parameter.
+        """
+        X = self._check_sinograms(X, reset=True)
+        angles = self._check_angles(X)
+        center = self._learn_center(X, angles)
+        self.geometry_ = ParallelBeam(
+            angles,
+            self.sinogram_shape_[1],
+            image_shape=self.image_shape if image_shape is None else image_shape,
+            center=center if np.ndim(center) == 0 else center[:, None],
+            detector_spacing=self.detector_spacing,
+            angle_unit="rad",
+        )
+        self.angles_ = angles
+        self.center_ = self.geometry_.center if np.ndim(center) == 0 else center
+        self.image_shape_ = self.geometry_.image_shape
+        self._check_n_slices(len(X))
+        check_integer(int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, "verbose", low=0)
+        return X
+
+    def _check_angles(self, X):
+        """The angles of ``sinogram_shape_``, in radians."""
+        n_angles = self.sinogram_shape_[0]
+        angles = default_angles(n_angles) if self.angles is None else as_radians(self.angles, self.angle_unit)
+        if self.angles is None and self.angle_unit not in (None, "rad", "deg"):
+            raise GeometryError(f"angle_unit must be 'rad', 'deg' or None; got {self.angle_unit!r}.")
+        if len(angles) != n_angles:
+            hint = ""
+            if X.ndim == 2 and self.sinogram_shape is None:
+                hint = (
+                    " A row of flat X is a sinogram of one angle: give "
+                    f"sinogram_shape=({len(angles)}, n_detectors), or X[None] for a single sinogram."
+                )
+            raise GeometryError(
+                f"angles must be one per projection; got {len(angles)} for sinograms of shape {self.sinogram_shape_} "
+                f"(n_angles, n_detectors).{hint}"
+            )
+        return angles
+
+    def _learn_center(self, X, angles):
+        """None, a float or an array of one float per slice; a subclass may find it in the sinograms."""
+        return self._check_center()
+
+    def _check_center(self):
+        """None, a float or an array of one float per slice."""
+        if self.center is None:
+            return None
+        try:
+            center = None if isinstance(self.center, str) else np.asarray(self.center, dtype=np.float64)
+        except (TypeError, ValueError):
+            center = None
+        if center is None or center.ndim > 1:
+            got = repr(self.center) if center is None else f"an array of shape {center.shape}"
+            raise GeometryError(
+                f"center must be a number, a list of one number per slice, or None for the middle of the detector; "
+                f"got {got}."
+            )
+        return center if center.ndim else float(center)
+
+    def _check_n_slices(self, n):
+        if np.ndim(self.center_) and len(self.center_) != n:
+            raise GeometryError(
+                f"center holds one number for each of {len(self.center_)} slices; X has {n}. Give one number for all "
+                "slices, or X and centers of the same slices."
+            )

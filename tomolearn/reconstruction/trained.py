@@ -1,0 +1,312 @@
+"""What the reconstructors share that learn from pairs of sinograms and images."""
+
+import copy
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from tomolearn._validation import check_shape
+from tomolearn.base import Reconstructor, ScanReconstructor
+from tomolearn.exceptions import GeometryError
+from tomolearn.geometry import ParallelBeam
+from tomolearn.io.source import Source
+from tomolearn.streaming import VolumePrediction
+from tomolearn.training import Samples, SupervisedTask, TrainedEstimator, distributed
+from tomolearn.training.hardware import autocast_dtype, find_device
+from tomolearn.training.parameters import describe_training
+
+__all__ = ["LearnedReconstructor", "LearnedScanReconstructor", "describe"]
+
+PIXELS = 2**20  # of images that a network predicts at a time: its features take some hundred times their memory
+
+_TEXTS = {
+    "{scan}": """
+    angles : array-like of shape (n_angles,), default=None
+        In any order and spacing. None: equally spaced over half a turn, ``linspace(0, pi, n_angles, endpoint=False)``.
+    angle_unit : {"rad", "deg", None}, default=None
+        Unit of ``angles``; None means radians and is refused for values that look like degrees.
+    center : float, default=None
+        Detector coordinate of the rotation axis. None: the middle, ``(n_detectors - 1) / 2``.
+    detector_spacing : float, default=1.0
+        Width of a detector bin in pixels of the image.
+    image_shape : tuple of two int, default=None
+        Rows and columns of an image. None: those of a stack ``y``; else ``(n_detectors, n_detectors)``.
+    sinogram_shape : tuple of two int, default=None
+        Angles and detectors of a sinogram, needed for flat ``X`` only. None: a flat row is a sinogram of one angle.
+    verbose : int, default=0
+        1: progress bars, on a terminal or in a notebook.
+    """,
+    "{shapes}": """
+    image_shape : tuple of two int, default=None
+        Rows and columns of an image. None: those of a stack ``y``; else ``(n_detectors, n_detectors)``.
+    sinogram_shape : tuple of two int, default=None
+        Angles and detectors of a sinogram, needed for flat ``X`` only. None: a flat row is a sinogram of one angle.
+    verbose : int, default=0
+        1: progress bars, on a terminal or in a notebook.
+    """,
+    "{scanned}": """
+    geometry_ : ParallelBeam
+        The scan.
+    angles_ : ndarray of shape (n_angles,), float64
+        In radians.
+    center_ : float
+        The centre that is used.
+    """,
+    "{learned}": """
+    x_mean_, x_scale_, y_mean_, y_scale_ : float
+        Mean and scale of sinograms and images, by which they are normalised.
+    sinogram_shape_, image_shape_ : tuple of two int
+    n_features_in_ : int
+        ``n_angles * n_detectors``.
+    feature_names_in_ : ndarray of str
+        Column names; only if ``X`` was a data frame.
+    """,
+}
+
+
+def describe(learning_rate):
+    """Fill in the parameters and attributes that learned reconstructors share: a class decorator."""
+    return describe_training(learning_rate, _TEXTS)
+
+
+class _Learned(TrainedEstimator, VolumePrediction):
+    """``fit`` and ``predict`` of a network from sinograms to images; a subclass says which network."""
+
+    _scales_only = False  # True: linear in the data, no mean may be subtracted
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.non_deterministic = False
+        return tags
+
+    def fit(self, X, y=None, *, X_val=None, y_val=None, checkpoint=None, callbacks=()):
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like or Source of shape (n, n_angles, n_detectors), or array-like (n, n_angles * n_detectors)
+            Sinograms: line integrals in pixel lengths. A `tomolearn.io.Source` may be larger than memory.
+        y : array-like or Source of shape (n, rows, columns), or array-like (n, rows * columns)
+            Images. With flat ``X`` and without ``image_shape`` also (n,) or (n, 1): one value for all the pixels of an
+            image.
+        X_val, y_val : array-like or Source, default=None
+            Pairs to validate on, instead of a part of ``X`` and ``y``.
+        checkpoint : path-like, default=None
+            File that the state of the training is kept in. Where it exists, the training goes on from there, to the
+            same weights as if it had not been broken off. Needs an integer ``random_state``.
+        callbacks : sequence of Callback, default=()
+            See `tomolearn.training`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If ``X`` or ``y`` is not finite or of a wrong shape, a parameter is out of its range, or ``checkpoint``
+            belongs to another training.
+        MemoryBudgetError
+            If network and optimiser do not fit into memory.
+        DivergenceError
+            If the loss is no longer finite.
+        KeyboardInterrupt
+            On Ctrl-C; the best weights so far have been set.
+        """
+        if y is None:
+            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val go together; got one of them.")
+        self._check_training_parameters()
+        self._check_parameters()
+        distributed.join(find_device(self.device))
+        samples = self._learn_shapes(X, y)
+        validation = None if X_val is None else self._pair(self._check_sinograms(X_val), y_val, "y_val")
+        config = self._network_config()
+        self._check_need()
+        self._learn_normalization(samples)
+        self._train(config, samples, validation, self._task, checkpoint=checkpoint, callbacks=callbacks)
+        return self
+
+    # ------------------------------------------------------------------------------------------------ the pairs
+
+    def _learn_shapes(self, X, y):
+        raise NotImplementedError
+
+    def _check_sinograms(self, X, *, reset=False):
+        if not isinstance(X, Source):
+            return super()._check_sinograms(X, reset=reset)
+        self._check_stack(X.shape, reset)
+        return X
+
+    def _asked_image_shape(self, y):
+        """Shape of the images: the parameter, or that of a stack ``y``; None for the default."""
+        if self.image_shape is not None:
+            return check_shape(self.image_shape, "image_shape", 2)
+        shape = y.shape if isinstance(y, Source) else np.shape(y)
+        return tuple(shape[1:]) if len(shape) == 3 and 0 not in shape else None
+
+    def _pair(self, X, y, name="y"):
+        """Samples of checked sinograms and of images that are checked here."""
+        n = len(X)
+        if isinstance(y, Source):
+            if y.shape != (n, *self.image_shape_):
+                raise ValueError(f"{name} must have shape {(n, *self.image_shape_)}; {y.name} has {y.shape}.")
+        else:
+            weak = not isinstance(X, Source) and X.ndim == 2 and self.image_shape is None
+            y = self._check_images(y, n, self._n_features_out, weak=weak).reshape(n, *self.image_shape_)
+            if y.dtype.kind == "f" and not np.isfinite(np.sum(y, dtype=np.float64)):
+                raise ValueError(f"{name} must be finite; got NaN or infinite values. Repair them, or leave them out.")
+        return Samples(X if isinstance(X, Source) else X.reshape(n, *self.sinogram_shape_), y)
+
+    def _learn_normalization(self, samples):
+        """Mean and scale of sinograms and images, one number each."""
+        sums = torch.zeros(2, 3, dtype=torch.float64)
+        for parts, count in samples.in_order(256):
+            if count:
+                for row, part in zip(sums, parts, strict=True):
+                    part = part.double()
+                    row += torch.stack([part.sum(), part.square().sum(), torch.tensor(float(part.numel()))])
+        found = []
+        for total, squares, n in distributed.add_up(sums).tolist():
+            mean = 0.0 if self._scales_only else total / n
+            scale = np.sqrt(max(squares / n - mean**2, 0.0))
+            found.append((mean, float(scale) if scale > 1e-7 * abs(mean) and scale > 0 else 1.0))
+        (self.x_mean_, self.x_scale_), (self.y_mean_, self.y_scale_) = found
+
+    # ---------------------------------------------------------------------------------------------- the network
+
+    def _check_parameters(self):
+        """Raise where a parameter of the network is out of its range, as far as the network would not."""
+
+    def _check_need(self):
+        """Raise before memory is taken that is not there."""
+
+    def _network_config(self):
+        """Name and arguments for `tomolearn.networks.build_network`."""
+        raise NotImplementedError
+
+    def _forward(self, network, x, A):
+        """Images in units of ``y_scale_`` around ``y_mean_``, of sinograms ``x`` as they came, float32."""
+        return network((x - self.x_mean_) / self.x_scale_)
+
+    def _task(self, network):
+        A = self._operator()
+
+        def loss(prediction, target):
+            return torch.nn.functional.mse_loss(prediction, (target - self.y_mean_) / self.y_scale_)
+
+        return SupervisedTask(
+            network,
+            learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
+            weight_decay=self.weight_decay,
+            forward=lambda x: self._forward(network, x, A),
+            loss=loss,
+            **self._task_options(network, A),
+        )
+
+    def _task_options(self, network, A):
+        return {}
+
+    def _reconstruct(self, A, y, step):
+        device = find_device(self.device)
+        network, autocast = self._network_on(device), autocast_dtype(self.precision, device, training=False)
+        images, size = [], max(1, PIXELS // self._n_features_out)
+        with torch.no_grad(), torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+            for start in range(0, len(y), size):
+                part = self._forward(network, y[start : start + size].to(device, torch.float32), A)
+                images.append((part.float() * self.y_scale_ + self.y_mean_).cpu())
+        step()
+        return torch.cat(images).to(y.dtype)
+
+
+class LearnedReconstructor(_Learned, Reconstructor, BaseEstimator):
+    """A network that learns the scan with everything else and has one shape after ``fit``."""
+
+    def _learn_shapes(self, X, y):
+        X = self._check_sinograms(X, reset=True)
+        self.image_shape_ = self._asked_image_shape(y) or (self.sinogram_shape_[1],) * 2
+        return self._pair(X, y)
+
+
+class LearnedScanReconstructor(_Learned, ScanReconstructor, BaseEstimator):
+    """A network with the projection of a known scan inside; takes other shapes in ``predict``."""
+
+    def _learn_shapes(self, X, y):
+        X = self._fit_geometry(X, self._asked_image_shape(y))
+        self._learn_scale()
+        return self._pair(X, y)
+
+    def predict(self, X):
+        """Reconstruct each slice.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_angles, n_detectors) or (n, n_angles * n_detectors)
+            Sinograms: line integrals in pixel lengths. A stack may have another shape than in ``fit``: with ``angles``
+            and ``center`` None, those of its shape hold, and images grow with the detector.
+
+        Returns
+        -------
+        ndarray of shape (n, rows, columns) or (n, rows * columns)
+            Images in the unit of ``y``, flat if ``X`` is; in the floating dtype of ``X`` (integers give float32).
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` has not been called.
+        ValueError
+            If ``X`` is not finite or flat and of another length than in ``fit``.
+        GeometryError
+            If the parameters of the scan do not go with another shape.
+        MemoryBudgetError
+            If the images do not fit into memory.
+        """
+        check_is_fitted(self)
+        shape = tuple(np.shape(X)) if hasattr(X, "shape") else ()
+        if len(shape) != 3 or 0 in shape or shape[1:] == self.sinogram_shape_:
+            return super().predict(X)
+        return super(LearnedScanReconstructor, self._for_sinograms(shape[1:])).predict(X)
+
+    def _for_sinograms(self, shape):
+        """A copy of this estimator, the same network in it, for sinograms of another shape."""
+        other = copy.copy(self)
+        other.sinogram_shape_, other.n_features_in_ = shape, shape[0] * shape[1]
+        angles = other._check_angles(None)
+        rows, columns = self.image_shape_
+        if self.image_shape is None and shape[1] != self.sinogram_shape_[1]:
+            if rows != columns or rows != self.sinogram_shape_[1]:
+                raise GeometryError(
+                    f"image_shape must be given for sinograms of {shape[1]} detectors: in fit {self.sinogram_shape_[1]} "
+                    f"detectors went with images of {rows} x {columns} pixels. Set it by set_params."
+                )
+            rows = columns = shape[1]
+        elif self.image_shape is not None:
+            rows, columns = check_shape(self.image_shape, "image_shape", 2)
+        other.geometry_ = ParallelBeam(
+            angles,
+            shape[1],
+            image_shape=(rows, columns),
+            center=self._check_center(),
+            detector_spacing=self.detector_spacing,
+            angle_unit="rad",
+        )
+        other.angles_, other.center_, other.image_shape_ = angles, other.geometry_.center, (rows, columns)
+        other._learn_scale()
+        return other
+
+    def _learn_center(self, X, angles):
+        center = self._check_center()
+        if np.ndim(center):
+            raise GeometryError(
+                f"center must be one number for all slices, or None for the middle of the detector: the training set has "
+                f"one axis; got an array of shape {np.shape(center)}."
+            )
+        return center
+
+    def _learn_scale(self):
+        """Learn what depends on the geometry alone."""

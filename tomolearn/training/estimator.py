@@ -1,0 +1,177 @@
+"""What all trained estimators share: the parameters of a training, the run itself, pickles and files of the result."""
+
+import hashlib
+import json
+import numbers
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from tomolearn._validation import check_choice, check_integer, check_real
+from tomolearn.base import check_memory
+from tomolearn.networks import build_network
+from tomolearn.training import distributed
+from tomolearn.training.callbacks import ProgressBar
+from tomolearn.training.engine import Engine, TrainingOptions
+from tomolearn.training.hardware import autocast_dtype, find_device
+from tomolearn.training.schedules import SCHEDULES
+from tomolearn.training.tasks import OPTIMIZERS
+
+__all__ = ["TrainedEstimator"]
+
+BYTES = 16  # of a weight in training with Adam: itself, its gradient, and two moments
+# What may differ between the training that a checkpoint belongs to and the one that continues it.
+FREE = ("max_epochs", "verbose", "device", "n_iter_no_change", "warm_start")
+
+
+class TrainedEstimator:
+    """An estimator that holds one network, ``network_``, and the training of it.
+
+    A subclass has the parameters of `check_training_parameters`, builds its samples, and calls ``_train``. What it
+    needs to build the network again is in ``network_config_``, a name and plain values.
+
+    Examples
+    --------
+    >>> from tomolearn.training import TrainedEstimator
+    >>> hasattr(TrainedEstimator, "save")
+    True
+    """
+
+    # ------------------------------------------------------------------------------------------------- training
+
+    def _check_training_parameters(self):
+        """Raise where a parameter of the training is out of its range."""
+        check_choice(self.optimizer, "optimizer", tuple(OPTIMIZERS))
+        check_choice(self.schedule, "schedule", SCHEDULES)
+        check_integer(self.max_epochs, "max_epochs", low=1)
+        check_integer(self.batch_size, "batch_size", low=1)
+        check_integer(self.n_iter_no_change, "n_iter_no_change", low=1)
+        check_real(self.learning_rate, "learning_rate", low=0, high=1e3, open_low=True)
+        check_real(self.weight_decay, "weight_decay", low=0)
+        check_real(self.validation_fraction, "validation_fraction", low=0, high=0.9)
+        if self.gradient_clipping is not None:
+            check_real(self.gradient_clipping, "gradient_clipping", low=0, open_low=True)
+        if self.ema_decay is not None:
+            check_real(self.ema_decay, "ema_decay", low=0, high=1)
+        check_integer(int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, "verbose", low=0)
+        autocast_dtype(self.precision, find_device(self.device), training=True)
+
+    def _train(self, config, samples, validation, make_task, *, checkpoint, callbacks):
+        """Build the network ``config`` (name, values), train it by ``make_task(network)``, and keep what was learned.
+
+        After Ctrl-C the best weights so far are set before KeyboardInterrupt goes on.
+        """
+        if checkpoint is not None and not isinstance(self.random_state, numbers.Integral):
+            raise ValueError(
+                f"random_state must be an integer with checkpoint=, or no later call continues the same training; got "
+                f"{self.random_state!r}."
+            )
+        device = find_device(self.device)
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        if validation is None and self.early_stopping:
+            samples, validation = self._split(samples, seed)
+        keeps = self.warm_start and getattr(self, "network_config_", None) == config
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(seed)
+            network = self.network_ if keeps else build_network(*config)
+            task = make_task(network.to(memory_format=torch.channels_last))
+            options = TrainingOptions(
+                max_epochs=self.max_epochs,
+                batch_size=self.batch_size,
+                n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
+                schedule=self.schedule,
+                gradient_clipping=self.gradient_clipping,
+                ema_decay=self.ema_decay,
+                device=str(device),
+                autocast=autocast_dtype(self.precision, device, training=True),
+                seed=seed,
+                checkpoint=checkpoint,
+                fingerprint=self._fingerprint(samples, validation) if checkpoint is not None else None,
+            )
+            bars = [ProgressBar(type(self).__name__)] if self.verbose and distributed.rank() == 0 else []
+            engine = Engine(task, options, [*bars, *callbacks])
+            try:
+                engine.train(samples.load_if_small(), validation and validation.load_if_small())
+            finally:
+                self.network_, self.network_config_ = network, config
+                self.history_ = {name: list(values) for name, values in engine.history.items()}
+                self.n_epochs_, self.best_epoch_ = engine.epoch, engine.best_epoch
+                self.n_parameters_ = sum(p.numel() for p in network.parameters())
+
+    def _split(self, samples, seed):
+        """Samples to learn from and to validate; None for the latter where there are too few."""
+        n = len(samples)
+        n_held = min(round(self.validation_fraction * n), n - 1)
+        if n_held < 1:
+            return samples, None
+        order = np.random.default_rng(seed).permutation(n)
+        return samples.subset(np.sort(order[n_held:])), samples.subset(np.sort(order[:n_held]))
+
+    def _fingerprint(self, samples, validation):
+        """What a training must share with the one that a checkpoint was written by."""
+        parameters = {key: value for key, value in self.get_params(deep=False).items() if key not in FREE}
+        text = json.dumps(parameters, default=lambda value: np.asarray(value).tolist(), sort_keys=True)
+        found = {"class": type(self).__name__, "parameters": text}
+        for name, part in (("training samples", samples), ("validation samples", validation)):
+            found[name] = "none" if part is None else _digest(part)
+        return found
+
+    def _check_training_memory(self, n_parameters, what, remedy, other=0.0):
+        """Raise before memory is taken that is not there: weights, gradients, moments, and ``other`` bytes."""
+        copies = BYTES + 4 * (self.ema_decay is not None) + 4 * bool(self.early_stopping)
+        check_memory(
+            float(n_parameters) * copies + other,
+            f"{what} have {n_parameters:,} parameters and with gradients and optimiser",
+            remedy,
+        )
+
+    # ------------------------------------------------------------------------------------------------- the result
+
+    def _network_on(self, device):
+        """The network, ready to predict on ``device``."""
+        if next(self.network_.parameters()).device != device:
+            self.network_.to(device)
+        return self.network_.eval()
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        if "network_" in state:  # as NumPy arrays: a network trained on a GPU must load without one
+            weights = state["network_"].state_dict()
+            state["network_"] = {name: value.detach().cpu().numpy() for name, value in weights.items()}
+        return state
+
+    def __setstate__(self, state):
+        weights = state.get("network_")
+        if weights is not None:
+            state = state | {"network_": rebuild(state["network_config_"], weights)}
+        super().__setstate__(state)
+
+
+def rebuild(config, weights):
+    """A network of the given weights.
+
+    Parameters
+    ----------
+    config : tuple of str and dict
+        As for `tomolearn.networks.build_network`.
+    weights : dict of str to ndarray or Tensor
+
+    Returns
+    -------
+    torch.nn.Module
+    """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        network = build_network(*config)
+    network.load_state_dict({name: torch.as_tensor(np.array(value)) for name, value in weights.items()})
+    return network.to(memory_format=torch.channels_last).eval()
+
+
+def _digest(samples):
+    """A fingerprint of the data: number, shapes, and the values of some samples."""
+    shown = np.unique(np.linspace(0, len(samples) - 1, 8).astype(int))
+    parts = samples.entries(shown)
+    digest = hashlib.sha256(str([len(samples), *(tuple(part.shape) for part in parts)]).encode())
+    for part in parts:
+        digest.update(part.numpy().tobytes())
+    return digest.hexdigest()[:16]
