@@ -23,14 +23,7 @@ from tomolearn import FBPReconstructor, SIRTReconstructor, TVReconstructor, psnr
 from tomolearn.geometry import default_angles
 from tomolearn.io import open_scan
 from tomolearn.preprocessing import find_center, flat_field, minus_log
-from tomolearn.simulation import (
-    add_photon_noise,
-    ellipse_image,
-    ellipse_sinogram,
-    pack_spheres,
-    sphere_projections,
-    sphere_volume,
-)
+from tomolearn.simulation import add_photon_noise, random_foam
 
 SIZE, N_ANGLES, N_SLICES, PHOTONS = 256, 120, 4, 2000
 ATTENUATION = 0.012  # of the foam's matrix, in 1/pixel: the thickest ray keeps 6 % of its photons
@@ -46,17 +39,10 @@ TOOTH = {"SIRT": {"max_iter": 80}, "TV": {"regularization": 0.05, "max_iter": 25
 
 def foam_scan(seed):
     """Noisy sinograms (slices, angles, detectors) and true images of a foam cylinder, values about 1."""
-    radius, angles = 0.45 * SIZE, default_angles(N_ANGLES)
-    spheres = pack_spheres(300, (3.0, 22.0), radius=0.97 * radius, height=64.0, random_state=seed)
-    bubbles = np.column_stack([np.full(len(spheres), -1.0), spheres])
-    shape = (N_SLICES, SIZE, SIZE)
-    cylinder = np.array([[1.0, radius, radius, 0.0, 0.0, 0.0]])
-    truth = ellipse_image(cylinder, (SIZE, SIZE), supersampling="exact") + sphere_volume(
-        bubbles, shape, supersampling=3
-    )
-    exact = ellipse_sinogram(cylinder, angles, SIZE) + sphere_projections(bubbles, angles, (N_SLICES, SIZE))
+    foam = random_foam(N_SLICES, SIZE, n_voids=300, radius_range=(3.0, 22.0), height=64.0, random_state=seed)
+    exact = foam.sinograms(default_angles(N_ANGLES))
     noisy = add_photon_noise(ATTENUATION * exact, PHOTONS, random_state=seed) / ATTENUATION
-    return noisy.astype(np.float32), truth.astype(np.float32)
+    return noisy.astype(np.float32), foam.volume()
 
 
 def tooth_scan(folder):

@@ -25,8 +25,19 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 
 # {class name: {name of scikit-learn's check: why it must fail}}; at most 4 for each estimator.
+_FLOAT32 = "its network computes in float32, whose products are rounded differently in batches of another size"
 _NEIGHBOURS = "its slices are the rows of one projection, which are filtered together"
 EXPECTED_FAILED_CHECKS = {
+    name: {"check_methods_subset_invariance": _FLOAT32}
+    for name in (
+        "AutomapReconstructor",
+        "CNNReconstructor",
+        "DenseReconstructor",
+        "FBPUNetReconstructor",
+        "IRadonMAPReconstructor",
+        "LearnedPrimalDualReconstructor",
+    )
+} | {
     "PaganinFilter": {
         "check_methods_sample_order_invariance": _NEIGHBOURS,
         "check_methods_subset_invariance": _NEIGHBOURS,
@@ -48,6 +59,7 @@ class Case:
     y: np.ndarray | None = None
     flat: dict = field(default_factory=dict)  # parameters that say the shape of flat X
     rtol: float = 1e-12  # rounding between layouts and stacks, relative to the largest value, in float64
+    half_rtol: float = 1e-2  # for data in half precision; what is learned from it differs more
     slices_are_independent: bool = True
 
     def __str__(self):
@@ -171,7 +183,7 @@ def check_another_shape_of_flat_raises(case):
 
 def check_bad_shapes_raise(case):
     fitted = case.fitted()
-    for call in (clone(case.estimator).fit, *(getattr(fitted, method) for method in case.methods())):
+    for call in (case.fitted, *(getattr(fitted, method) for method in case.methods())):
         with pytest.raises(ValueError, match=r"Expected 2D array, got 1D array instead[\s\S]*Reshape your data"):
             call(case.X[0, 0])
         with pytest.raises(ValueError, match=r"X must be \(n_slices, "):
@@ -192,7 +204,7 @@ def check_not_finite_raises(case):
     for value in (np.nan, np.inf, -np.inf):
         X = case.X.copy()
         X[2, 0, 1] = value
-        for call in (clone(case.estimator).fit, *(getattr(fitted, method) for method in case.methods())):
+        for call in (case.fitted, *(getattr(fitted, method) for method in case.methods())):
             for data in (X, X.astype(np.float32), X[:, ::-1]):
                 with pytest.raises(ValueError, match=r"^X.* must be finite; got 1 NaN or infinite values.*[Rr]epair"):
                     call(data)
@@ -200,7 +212,7 @@ def check_not_finite_raises(case):
 
 def check_other_kinds_raise(case):
     fitted = case.fitted()
-    for call in (clone(case.estimator).fit, *(getattr(fitted, method) for method in case.methods())):
+    for call in (case.fitted, *(getattr(fitted, method) for method in case.methods())):
         with pytest.raises(ValueError, match="Complex data not supported"):
             call(case.X.astype(complex))
         with pytest.raises(ValueError, match="not compatible with arrays of bytes/strings"):
@@ -209,7 +221,12 @@ def check_other_kinds_raise(case):
 
 def check_floating_types_are_kept(case):
     expected = case.output(case.fitted(), case.X)
-    for dtype, rtol in ((np.float64, case.rtol), (np.float32, 1e-4), (np.float16, 1e-2), (np.longdouble, case.rtol)):
+    for dtype, rtol in (
+        (np.float64, case.rtol),
+        (np.float32, 1e-4),
+        (np.float16, case.half_rtol),
+        (np.longdouble, case.rtol),
+    ):
         X = case.X.astype(dtype)
         for method in case.methods():
             result = getattr(case.fitted(X), method)(X)
@@ -280,7 +297,9 @@ def check_slices_do_not_know_each_other(case):
 
 
 def _same(a, b):
-    """Are two fitted attributes equal, arrays and estimators' own objects included?"""
+    """Are two fitted attributes equal, arrays, networks and estimators' own objects included?"""
+    if isinstance(a, torch.nn.Module):
+        a, b = ({name: value.numpy() for name, value in network.state_dict().items()} for network in (a, b))
     return type(a) is type(b) and (
         np.array_equal(a, b) if isinstance(a, np.ndarray) else pickle.dumps(a) == pickle.dumps(b)
     )

@@ -30,12 +30,19 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:(AirNormalizer|MinusLog|ZingerRemover). [0-9]+ of [0-9]+ (values|zingers)"),
 ]
 
+TRAINED = {"max_epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "random_state": 0}
 # Few iterations: the checks ask how an estimator behaves, not how well it reconstructs.
 QUICK = {
     "FBPReconstructor": {},
     "SIRTReconstructor": {"max_iter": 5},
     "CGLSReconstructor": {"max_iter": 5},
     "TVReconstructor": {"max_iter": 5},
+    "AutomapReconstructor": {**TRAINED, "rank": 4, "n_filters": 4},
+    "CNNReconstructor": {**TRAINED, "width": 8, "n_filters": 4, "n_image_filters": 4},
+    "DenseReconstructor": {**TRAINED, "width": 8, "n_filters": 4},
+    "FBPUNetReconstructor": {**TRAINED, "channels": (4, 6)},
+    "IRadonMAPReconstructor": {**TRAINED, "channels": (4, 6)},
+    "LearnedPrimalDualReconstructor": {**TRAINED, "n_iterations": 2, "n_primal": 2, "n_dual": 2, "n_filters": 4},
     "AirNormalizer": {"width": 1, "side": "left"},
     "BadPixelRepairer": {},
     "FlatFieldCorrector": {},
@@ -48,6 +55,7 @@ QUICK = {
     "ZingerRemover": {},
 }
 RECONSTRUCTORS = [name for name in QUICK if name.endswith("Reconstructor")]
+LEARNED = [name for name in RECONSTRUCTORS if "max_epochs" in QUICK[name]]
 
 
 def quick(name):
@@ -82,7 +90,7 @@ def test_scikit_learn(estimator, check):
 def test_scikit_learn_skips_nothing(name):
     tags = get_tags(quick(name))
     assert tags.input_tags.two_d_array and not tags.no_validation and not tags._skip_test and tags.requires_fit
-    assert not tags.target_tags.required and not tags.non_deterministic
+    assert tags.target_tags.required == (name in LEARNED) and not tags.non_deterministic
     assert tags.target_tags.multi_output or name not in RECONSTRUCTORS
 
 
@@ -91,6 +99,18 @@ CASES = [
         clone(quick(name)).set_params(image_shape=(14, 15), center=7.2), sinograms(), flat={"sinogram_shape": (12, 16)}
     )
     for name in RECONSTRUCTORS
+    if name not in LEARNED
+]
+CASES += [
+    Case(
+        clone(quick(name)).set_params(image_shape=(14, 15)),
+        sinograms(),
+        np.random.default_rng(1).random((5, 14, 15)),
+        flat={"sinogram_shape": (12, 16)},
+        rtol=1e-5,  # networks compute in float32
+        half_rtol=0.1,
+    )
+    for name in LEARNED
 ]
 CASES += [
     Case(
@@ -118,7 +138,8 @@ def _predict(estimator, X):
 
 def test_other_processes_predict_the_same():
     X = sinograms()
-    fitted = [quick(name).fit(X) for name in QUICK]
+    images = np.random.default_rng(1).random((5, 16, 16))
+    fitted = [quick(name).fit(X, images) for name in QUICK]
     results = joblib.Parallel(n_jobs=2)(joblib.delayed(_predict)(estimator, X) for estimator in fitted)
     for estimator, result in zip(fitted, results, strict=True):
         np.testing.assert_allclose(result, _predict(estimator, X), rtol=1e-12, err_msg=type(estimator).__name__)

@@ -42,7 +42,42 @@ _EXPORTS = {
 _ROOM_OF = {name: room for room, names in _EXPORTS.items() for name in names}
 _ROOMS = (*_EXPORTS, "base", "display", "exceptions", "simulation", "training")
 
-__all__ = ["__version__", *sorted(_ROOM_OF)]
+__all__ = ["__version__", "load", *sorted(_ROOM_OF)]
+
+
+def load(path):
+    """Read an estimator that was written by its method ``save``. No code of the file is run.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    estimator
+        Fitted.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileFormatError
+        If the file is broken, no model file, or holds what no estimator of this version can hold.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> import tomolearn
+    >>> X, y = np.random.default_rng(0).random((2, 8, 12, 12))
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> tomolearn.CNNReconstructor(width=8, max_epochs=1, random_state=0).fit(X, y).save(path)
+    >>> tomolearn.load(path).predict(X).shape
+    (8, 12, 12)
+    """
+    for room in ("preprocessing", "reconstruction"):  # their public estimators enter the registry when imported
+        importlib.import_module(f"{__name__}.{room}")
+    return importlib.import_module(f"{__name__}.base").read_estimator(path)
 
 
 def __getattr__(name):

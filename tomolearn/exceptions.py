@@ -1,6 +1,13 @@
 """The exceptions of tomolearn; each is also the built-in that callers would expect to catch."""
 
-__all__ = ["DivergenceError", "ExtensionError", "FileFormatError", "GeometryError", "MemoryBudgetError", "TomolearnError"]
+__all__ = [
+    "DivergenceError",
+    "ExtensionError",
+    "FileFormatError",
+    "GeometryError",
+    "MemoryBudgetError",
+    "TomolearnError",
+]
 
 
 class TomolearnError(Exception):

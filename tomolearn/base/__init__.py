@@ -2,6 +2,7 @@
 
 from tomolearn.base.corrector import Corrector, ReshapingCorrector
 from tomolearn.base.memory import available_memory, check_memory, parse_memory, used_memory
+from tomolearn.base.model_files import ModelFiles, read_estimator
 from tomolearn.base.reconstructor import Reconstructor
 from tomolearn.base.registration import register, registry
 from tomolearn.base.scan_geometry import ScanReconstructor
@@ -10,6 +11,7 @@ from tomolearn.base.stacks import BLOCK, SinogramInput
 __all__ = [
     "BLOCK",
     "Corrector",
+    "ModelFiles",
     "Reconstructor",
     "ReshapingCorrector",
     "ScanReconstructor",
@@ -17,6 +19,7 @@ __all__ = [
     "available_memory",
     "check_memory",
     "parse_memory",
+    "read_estimator",
     "register",
     "registry",
     "used_memory",

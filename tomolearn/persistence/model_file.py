@@ -120,9 +120,9 @@ def write_model(path, class_name, parameters, state, tensors, *, dtype=None):
         raise ValueError(f"class_name must be the name of a class; got {class_name!r}.")
     if dtype is not None:
         check_choice(dtype, "dtype", tuple(HALF))
-    stored, restore, arrays = {}, {}, []
+    stored, restore, arrays, memories = {}, {}, [], set()
     for name, tensor in check_names(tensors, "tensors").items():
-        stored[NETWORK + name] = _stored_tensor(name, tensor, dtype)
+        stored[NETWORK + name] = _stored_tensor(name, tensor, dtype, memories)
         if stored[NETWORK + name].dtype != tensor.dtype:
             restore[name] = str(tensor.dtype).removeprefix("torch.")
     document = {
@@ -166,21 +166,25 @@ def _is_name(value):
     return isinstance(value, str) and len(value) <= 200 and re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII) is not None
 
 
-def _stored_tensor(name, tensor, dtype):
-    """On the CPU, in memory of its own, in the dtype of the file."""
+def _stored_tensor(name, tensor, dtype, memories):
+    """On the CPU, in memory that is its own, in the dtype of the file; not copied where it need not be."""
     if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.dtype not in NETWORK_DTYPES:
         kind = getattr(tensor, "dtype", type(tensor).__name__)
         raise TypeError(f"tensors[{name!r}] must be a dense tensor of real numbers; got {kind}.")
     if not _is_finite(tensor):
         raise ValueError(f"tensors[{name!r}] must be finite; it holds NaN or infinity. Did the training diverge?")
     half = HALF.get(dtype) if tensor.dtype in WHOLE.values() else None
-    copy = tensor.detach().to("cpu", half or tensor.dtype, copy=True, memory_format=torch.contiguous_format)
-    if not _is_finite(copy):
+    stored = tensor.detach().to("cpu", half or tensor.dtype).contiguous()
+    memory = stored.untyped_storage()
+    if memory.data_ptr() in memories or memory.nbytes() != stored.numel() * stored.element_size():
+        stored = stored.clone()
+    memories.add(stored.untyped_storage().data_ptr())
+    if half and not _is_finite(stored):
         raise ValueError(
             f"tensors[{name!r}] must fit dtype={dtype!r}; its largest value is {float(tensor.abs().max()):.3g}. "
             "Take dtype='bfloat16' or None."
         )
-    return copy
+    return stored
 
 
 def _is_finite(tensor):

@@ -3,7 +3,7 @@
 from tomolearn._validation import check_real
 from tomolearn.base import register
 from tomolearn.networks import AutomapNetwork
-from tomolearn.reconstruction.trained import LearnedReconstructor, describe
+from tomolearn.reconstruction._learned import LearnedReconstructor, describe
 from tomolearn.training.parameters import store
 
 __all__ = ["AutomapReconstructor"]
@@ -16,8 +16,8 @@ class AutomapReconstructor(LearnedReconstructor):
 
     Nothing of the scan is given: neither angles nor centre need to be known, but they must be the same in all the
     sinograms. The price is a weight for each pair of a sinogram value and a pixel, and for each pair of pixels: 34
-    million at 64 x 64, 537 million at 128 x 128. ``rank`` lowers it. It takes many thousands of training pairs to become
-    as good as filtered back-projection, and has one shape after ``fit``.
+    million at 64 x 64, 537 million at 128 x 128. ``rank`` lowers it. It takes many thousands of training pairs to
+    become as good as filtered back-projection, and has one shape after ``fit``.
 
     Parameters
     ----------
@@ -73,6 +73,7 @@ class AutomapReconstructor(LearnedReconstructor):
         activation_penalty=1e-4,
         image_shape=None,
         sinogram_shape=None,
+        loss="mse",
         optimizer="adam",
         learning_rate=2.5e-5,
         schedule="constant",

@@ -2,7 +2,7 @@
 
 from tomolearn.base import register
 from tomolearn.networks import CNNNetwork, DenseNetwork
-from tomolearn.reconstruction.trained import LearnedReconstructor, describe
+from tomolearn.reconstruction._learned import LearnedReconstructor, describe
 from tomolearn.training.parameters import store
 
 __all__ = ["CNNReconstructor", "DenseReconstructor"]
@@ -53,6 +53,7 @@ class DenseReconstructor(LearnedReconstructor):
         n_filters=64,
         image_shape=None,
         sinogram_shape=None,
+        loss="mse",
         optimizer="adam",
         learning_rate=2.5e-5,
         schedule="constant",
@@ -137,6 +138,7 @@ class CNNReconstructor(LearnedReconstructor):
         dropout=0.1,
         image_shape=None,
         sinogram_shape=None,
+        loss="mse",
         optimizer="adam",
         learning_rate=2.5e-5,
         schedule="constant",

@@ -5,7 +5,7 @@ import torch
 from tomolearn._validation import check_choice
 from tomolearn.base import register
 from tomolearn.ops.filters import padded_length, ramp_filter
-from tomolearn.reconstruction.trained import LearnedScanReconstructor, describe
+from tomolearn.reconstruction._learned import LearnedScanReconstructor, describe
 from tomolearn.solvers import fbp
 from tomolearn.training.parameters import store
 
@@ -13,7 +13,7 @@ __all__ = ["FBPUNetReconstructor"]
 
 
 @register
-@describe(1e-3)
+@describe(1e-2, "log-mse", "muon")
 class FBPUNetReconstructor(LearnedScanReconstructor):
     """Filtered back-projection, then a U-Net that removes its noise and streaks [1]_.
 
@@ -35,6 +35,7 @@ class FBPUNetReconstructor(LearnedScanReconstructor):
     residual : bool, default=True
         Whether the network learns the error of the back-projection instead of the image.
     {scan}
+    {augmentation}
     {training}
 
     Attributes
@@ -77,11 +78,13 @@ class FBPUNetReconstructor(LearnedScanReconstructor):
         detector_spacing=1.0,
         image_shape=None,
         sinogram_shape=None,
-        optimizer="adam",
-        learning_rate=1e-3,
-        schedule="constant",
+        augmentation=False,
+        loss="log-mse",
+        optimizer="muon",
+        learning_rate=1e-2,
+        schedule="cosine",
         weight_decay=0.0,
-        gradient_clipping=None,
+        gradient_clipping=1.0,
         ema_decay=None,
         max_epochs=100,
         batch_size=32,

@@ -1,20 +1,20 @@
 """iRadonMAP: the filter of a back-projection is learned, and its image refined."""
 
 from tomolearn.base import register
-from tomolearn.reconstruction.trained import LearnedScanReconstructor, describe
+from tomolearn.reconstruction._learned import LearnedScanReconstructor, describe
 from tomolearn.training.parameters import store
 
 __all__ = ["IRadonMAPReconstructor"]
 
 
 @register
-@describe(1e-3)
+@describe(1e-2, "log-mse", "muon")
 class IRadonMAPReconstructor(LearnedScanReconstructor):
-    """iRadonMAP: a learned filter for all projections, back-projection, and a refining U-Net [1]_.
+    """A learned filter for all projections, back-projection, and a refining U-Net: iRadonMAP [1]_.
 
     What AUTOMAP learns from nothing is given here but for the filter: ``n_detectors**2`` weights, so that images of
-    thousands of pixels are in reach. After ``fit`` it takes any number of angles and any image, with the detector of the
-    training set.
+    thousands of pixels are in reach. After ``fit`` it takes any number of angles and any image, with the detector of
+    the training set.
 
     Parameters
     ----------
@@ -27,6 +27,7 @@ class IRadonMAPReconstructor(LearnedScanReconstructor):
     init : {"ramp", "random"}, default="ramp"
         What the filter is before training: the ramp filter, or random as in the paper.
     {scan}
+    {augmentation}
     {training}
 
     Attributes
@@ -67,8 +68,10 @@ class IRadonMAPReconstructor(LearnedScanReconstructor):
         detector_spacing=1.0,
         image_shape=None,
         sinogram_shape=None,
-        optimizer="adam",
-        learning_rate=1e-3,
+        augmentation=False,
+        loss="log-mse",
+        optimizer="muon",
+        learning_rate=1e-2,
         schedule="cosine",
         weight_decay=0.0,
         gradient_clipping=1.0,

@@ -1,14 +1,15 @@
-"""Phantoms whose projections are known exactly, and the noise of a detector.
+"""Phantoms whose projections are known exactly, libraries of training pairs, and the faults of a measurement.
 
-Images and sinograms of ellipses, volumes and projections of spheres, random packings of spheres for foams, photon or
-Gaussian noise, and whole scans as raw counts. All randomness comes from ``random_state``; NumPy arrays in, NumPy arrays
-out. Lengths are pixels.
+Images and sinograms of ellipses, volumes and projections of spheres, foams, random shapes, crops of pictures; photon
+and Gaussian noise, few views, wrong pixels; whole scans as raw counts. All randomness comes from ``random_state``;
+NumPy arrays in, NumPy arrays out. Lengths are pixels.
 """
 
 from tomolearn.simulation.benchmarks import EllipsesBenchmark, make_ellipses_benchmark
 from tomolearn.simulation.ellipses import ellipse_image, ellipse_sinogram, random_ellipses, shepp_logan_ellipses
 from tomolearn.simulation.foam import Foam, random_foam
 from tomolearn.simulation.libraries import write_library
+from tomolearn.simulation.natural import NaturalImages, natural_images
 from tomolearn.simulation.noise import add_gaussian_noise, add_photon_noise
 from tomolearn.simulation.scan import SimulatedScan, simulate_scan
 from tomolearn.simulation.shapes import random_shapes
@@ -18,6 +19,7 @@ from tomolearn.simulation.views import add_detector_defects, select_views
 __all__ = [
     "EllipsesBenchmark",
     "Foam",
+    "NaturalImages",
     "SimulatedScan",
     "add_detector_defects",
     "add_gaussian_noise",
@@ -25,6 +27,7 @@ __all__ = [
     "ellipse_image",
     "ellipse_sinogram",
     "make_ellipses_benchmark",
+    "natural_images",
     "pack_spheres",
     "random_ellipses",
     "random_foam",

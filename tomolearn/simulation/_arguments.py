@@ -89,7 +89,7 @@ def check_angle_range(angle_range, angle_unit) -> tuple[float, float]:
     return float(limits[0]), float(limits[1])
 
 
-def check_pair(value, name: str, check, **limits) -> tuple:
+def check_pair(value, name: str, check, limits: dict) -> tuple:
     """The lower and the upper end of a range, each through ``check(value, name, **limits)``."""
     try:
         low, high = value

@@ -232,11 +232,11 @@ def random_ellipses(
     True
     """
     n_images, size = check_integer(n_images, "n_images", low=1), check_integer(size, "size", low=8)
-    fewest, most = check_pair(n_ellipses, "n_ellipses", check_integer, low=1)
+    fewest, most = check_pair(n_ellipses, "n_ellipses", check_integer, {"low": 1})
     radius = size / 2
     longest = (size / 32, size / 4) if semi_axes is None else semi_axes
-    limits = check_pair(longest, "semi_axes", check_real, low=0.1, high=radius)
-    values = check_pair(values, "values", check_real, low=0, open_low=True)
+    limits = check_pair(longest, "semi_axes", check_real, {"low": 0.1, "high": radius})
+    values = check_pair(values, "values", check_real, {"low": 0, "open_low": True})
     check_memory(4.0 * n_images * size**2, f"{n_images} images", "Take fewer by n_images.")
     rng = np.random.default_rng(check_random_state(random_state).randint(0, 2**31 - 1))
     images, tables = np.empty((n_images, size, size), np.float32), []

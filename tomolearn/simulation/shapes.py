@@ -67,8 +67,8 @@ def random_shapes(
     ((3, 64, 64), dtype('float32'), 1.0)
     """
     n_images, size = check_integer(n_images, "n_images", low=1), check_integer(size, "size", low=16)
-    fewest, most = check_pair(n_shapes, "n_shapes", check_integer, low=1)
-    extent = check_pair(shape_size, "shape_size", check_real, low=1, high=size)
+    fewest, most = check_pair(n_shapes, "n_shapes", check_integer, {"low": 1})
+    extent = check_pair(shape_size, "shape_size", check_real, {"low": 1, "high": size})
     smoothing = check_real(smoothing, "smoothing", low=0, high=size)
     if image_photons is not None:
         image_photons = check_real(image_photons, "image_photons", low=0, open_low=True)

@@ -7,7 +7,7 @@ import torch
 
 from tomolearn._validation import as_tensor, check_finite
 from tomolearn.base import available_memory
-from tomolearn.training import distributed
+from tomolearn.training import _distributed as distributed
 
 __all__ = ["Samples"]
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from tomolearn.exceptions import DivergenceError
-from tomolearn.training import distributed
-from tomolearn.training.checkpoint import read_checkpoint, write_checkpoint
+from tomolearn.training import _distributed as distributed
+from tomolearn.training._checkpoint import read_checkpoint, write_checkpoint
+from tomolearn.training._interrupt import deferred_interrupt
 from tomolearn.training.history import History
-from tomolearn.training.interrupt import deferred_interrupt
 from tomolearn.training.schedules import Schedule
 
 __all__ = ["Engine", "TrainingOptions"]
@@ -174,7 +174,7 @@ class Engine:
             found = self.validate(validation)
             losses |= {f"val_{name}": value for name, value in found.items()}
             watched = losses["val_loss"]
-        self.history.add(**losses, learning_rate=rate, seconds=time.perf_counter() - began)
+        self.history.add(losses | {"learning_rate": rate, "seconds": time.perf_counter() - began})
         self.epoch, self._in_epoch, self._sums, self._seconds = self.epoch + 1, 0, {}, 0.0
         self.schedule.end_epoch(watched)
         self._judge(watched)

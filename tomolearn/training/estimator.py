@@ -9,9 +9,10 @@ import torch
 from sklearn.utils import check_random_state
 
 from tomolearn._validation import check_choice, check_integer, check_real
-from tomolearn.base import check_memory
+from tomolearn.base import ModelFiles, check_memory
+from tomolearn.exceptions import FileFormatError
 from tomolearn.networks import build_network
-from tomolearn.training import distributed
+from tomolearn.training import _distributed as distributed
 from tomolearn.training.callbacks import ProgressBar
 from tomolearn.training.engine import Engine, TrainingOptions
 from tomolearn.training.hardware import autocast_dtype, find_device
@@ -23,13 +24,14 @@ __all__ = ["TrainedEstimator"]
 BYTES = 16  # of a weight in training with Adam: itself, its gradient, and two moments
 # What may differ between the training that a checkpoint belongs to and the one that continues it.
 FREE = ("max_epochs", "verbose", "device", "n_iter_no_change", "warm_start")
+COUNTS = ("n_iterations", "n_layers")  # arguments of networks that say how many layers there are
 
 
-class TrainedEstimator:
+class TrainedEstimator(ModelFiles):
     """An estimator that holds one network, ``network_``, and the training of it.
 
-    A subclass has the parameters of `check_training_parameters`, builds its samples, and calls ``_train``. What it
-    needs to build the network again is in ``network_config_``, a name and plain values.
+    A subclass has the parameters that `tomolearn.training.parameters` describes, builds its samples, and calls
+    ``_train``. What it needs to build the network again is in ``network_config_``, a name and plain values.
 
     Examples
     --------
@@ -134,6 +136,36 @@ class TrainedEstimator:
             self.network_.to(device)
         return self.network_.eval()
 
+    def _model_state(self):
+        state, _ = super()._model_state()
+        weights = state.pop("network_").state_dict()
+        return state, {name: value.detach().cpu() for name, value in weights.items()}
+
+    def _set_model_state(self, state, tensors, name):
+        self._check_training_parameters()
+        config = tuple(state.get("network_config_", ()))
+        if len(config) != 2 or not isinstance(config[1], dict):
+            raise FileFormatError(f"{name} names no network, expected network_config_ with a name and values.")
+        self._check_shapes(config, tensors, name)
+        super()._set_model_state(state | {"network_config_": config}, {}, name)
+        self.network_ = rebuild(config, tensors)
+
+    def _check_shapes(self, config, tensors, name):
+        """Raise unless the tensors of a file are those of the network it names; nothing large is built for that."""
+        # Every level, layer and iteration has tensors of its own: a file cannot ask for more of them than it holds.
+        for key, value in config[1].items():
+            length = len(value) if isinstance(value, tuple | list) else value if key in COUNTS else 0
+            if isinstance(length, int) and length > max(2, len(tensors)):
+                raise FileFormatError(f"{name} holds {len(tensors)} tensors, too few for {key}={value!r}.")
+        with torch.device("meta"):
+            expected = {key: tuple(value.shape) for key, value in build_network(*config).state_dict().items()}
+        found = {key: tuple(value.shape) for key, value in tensors.items()}
+        if expected != found:
+            key = min(set(expected.items()) ^ set(found.items()))[0]
+            raise FileFormatError(
+                f"{name}: tensor {key!r} has shape {found.get(key)}, expected {expected.get(key)} for {config[0]}."
+            )
+
     def __getstate__(self):
         state = super().__getstate__().copy()
         if "network_" in state:  # as NumPy arrays: a network trained on a GPU must load without one
@@ -163,7 +195,7 @@ def rebuild(config, weights):
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         network = build_network(*config)
-    network.load_state_dict({name: torch.as_tensor(np.array(value)) for name, value in weights.items()})
+    network.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})  # copies
     return network.to(memory_format=torch.channels_last).eval()
 
 

@@ -10,19 +10,19 @@ class History(dict):
     --------
     >>> from tomolearn.training import History
     >>> history = History()
-    >>> history.add(loss=0.5, seconds=2.0)
-    >>> history.add(loss=0.25, seconds=2.1)
+    >>> history.add({"loss": 0.5, "seconds": 2.0})
+    >>> history.add({"loss": 0.25, "seconds": 2.1})
     >>> history["loss"], history.n_epochs
     ([0.5, 0.25], 2)
     """
 
-    def add(self, **values) -> None:
+    def add(self, values) -> None:
         """Append an epoch.
 
         Parameters
         ----------
-        **values : float
-            By name; the names are the same in all epochs.
+        values : dict of str to float
+            The names are the same in all epochs.
         """
         for name, value in values.items():
             self.setdefault(name, []).append(float(value))

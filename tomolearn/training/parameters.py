@@ -5,8 +5,13 @@ import inspect
 __all__ = ["describe_training", "store"]
 
 _PARAMETERS = """
-    optimizer : {"adam", "adamw", "rmsprop"}, default="adam"
-        Those of torch, with torch's other values.
+    loss : {"mse", "mae", "log-mse"}, default="{loss}"
+        Between images in units of their standard deviation: mean squared error, mean absolute error, or the mean over
+        the images of the logarithm of their mean squared error. The last one is what the mean PSNR measures; every
+        image counts alike, however small its error is.
+    optimizer : {"adam", "adamw", "muon", "rmsprop"}, default="{optimizer}"
+        Those of torch, with torch's other values, but for "muon", which orthogonalises the steps of weight matrices and
+        kernels (see `tomolearn.training.muon`); it wants a ten times larger learning rate.
     learning_rate : float, default={learning_rate}
         At its highest, see ``schedule``.
     schedule : {"constant", "cosine", "plateau"}, default="constant"
@@ -39,6 +44,8 @@ _PARAMETERS = """
         "bfloat16": in both.
     random_state : int, RandomState instance or None, default=None
         Source of initial weights, validation samples, order and noise. An integer gives the same weights each time.
+    verbose : int, default=0
+        1: progress bars, on a terminal or in a notebook.
 """
 _ATTRIBUTES = """
     network_ : torch.nn.Module
@@ -46,8 +53,7 @@ _ATTRIBUTES = """
     network_config_ : tuple of str and dict
         Its class and the values that it was built with.
     history_ : dict of str to list of float
-        ``loss``, ``val_loss``, ``learning_rate`` and ``seconds`` of each epoch; losses are mean squared errors in
-        units of ``y_scale_``.
+        ``loss``, ``val_loss``, ``learning_rate`` and ``seconds`` of each epoch; losses are those of ``loss``.
     n_epochs_, best_epoch_ : int
         Epochs that were run, and the one whose weights are kept.
     n_parameters_ : int
@@ -55,13 +61,15 @@ _ATTRIBUTES = """
 """
 
 
-def describe_training(learning_rate, texts=None):
+def describe_training(learning_rate, loss="mse", optimizer="adam", texts=None):
     """Fill in ``{training}`` and ``{trained}`` in the docstring of an estimator: a class decorator.
 
     Parameters
     ----------
     learning_rate : float
         The estimator's default.
+    loss, optimizer : str
+        Likewise.
     texts : dict of str to str, default=None
         More marks and what stands for them.
 
@@ -83,11 +91,9 @@ def describe_training(learning_rate, texts=None):
     >>> "learning_rate : float, default=0.001" in Estimator.__doc__
     True
     """
-    texts = {
-        "{training}": _PARAMETERS.replace("{learning_rate}", f"{learning_rate:g}"),
-        "{trained}": _ATTRIBUTES,
-        **(texts or {}),
-    }
+    training = _PARAMETERS.replace("{learning_rate}", f"{learning_rate:g}").replace("{loss}", loss)
+    training = training.replace("{optimizer}", optimizer)
+    texts = {"{training}": training, "{trained}": _ATTRIBUTES, **(texts or {})}
 
     def fill(cls):
         for mark, text in texts.items():

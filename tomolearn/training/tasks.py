@@ -3,10 +3,16 @@
 import torch
 
 from tomolearn._validation import check_choice
+from tomolearn.training.muon import Muon
 
 __all__ = ["OPTIMIZERS", "SupervisedTask", "Task"]
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}
+OPTIMIZERS = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "muon": Muon,
+    "rmsprop": torch.optim.RMSprop,
+}
 
 
 class Task:
@@ -72,12 +78,14 @@ class SupervisedTask(Task):
     ----------
     network : torch.nn.Module
     learning_rate : float, default=1e-3
-    optimizer : {"adam", "adamw", "rmsprop"}, default="adam"
+    optimizer : {"adam", "adamw", "muon", "rmsprop"}, default="adam"
     weight_decay : float, default=0.0
     forward : callable, default=None
         ``forward(x)``: the prediction of a batch of inputs; None: ``network(x)``.
     loss : callable, default=None
         ``loss(prediction, target)``: the mean over the batch; None: the mean squared error.
+    augment : callable, default=None
+        ``augment(x, target)``: another pair for each pair of a training batch.
     penalised : callable, default=None
         ``penalised(x)``: prediction and a penalty that the training loss adds, in place of ``forward`` in training.
 
@@ -103,6 +111,7 @@ class SupervisedTask(Task):
         weight_decay=0.0,
         forward=None,
         loss=None,
+        augment=None,
         penalised=None,
     ):
         self.modules = torch.nn.ModuleDict({"network": network})
@@ -110,13 +119,13 @@ class SupervisedTask(Task):
         self._arguments = {"lr": learning_rate, "weight_decay": weight_decay}
         self._forward = network if forward is None else forward
         self._loss = torch.nn.functional.mse_loss if loss is None else loss
-        self._penalised = penalised
+        self._augment, self._penalised = augment, penalised
 
     def optimizers(self):
         return {"network": self._optimizer(self.modules.parameters(), **self._arguments)}
 
     def training_step(self, engine, batch):
-        x, target = batch
+        x, target = batch if self._augment is None else self._augment(*batch)
         penalty = 0.0
         with engine.autocast():
             if self._penalised is None:

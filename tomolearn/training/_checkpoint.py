@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from tomolearn.exceptions import FileFormatError
-from tomolearn.training import distributed
+from tomolearn.training import _distributed as distributed
 
 __all__ = ["read_checkpoint", "write_checkpoint"]
 
@@ -62,10 +62,10 @@ def read_checkpoint(path, fingerprint):
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        known = state["format"] == FORMAT and dict(state["fingerprint"])
+        known = dict(state["fingerprint"]) if state["format"] == FORMAT else None
     except Exception as error:  # torch names no exceptions of its own for broken files
         raise FileFormatError(f"checkpoint {path} is broken or no checkpoint ({type(error).__name__}).") from error
-    if not known:
+    if known is None:
         raise FileFormatError(f"checkpoint {path} has the format {state['format']!r}, expected {FORMAT!r}.")
     differing = sorted(key for key in known | fingerprint if known.get(key) != fingerprint.get(key))
     if differing:

@@ -7,18 +7,22 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from tomolearn._validation import check_shape
+from tomolearn._validation import check_choice, check_shape
 from tomolearn.base import Reconstructor, ScanReconstructor
 from tomolearn.exceptions import GeometryError
 from tomolearn.geometry import ParallelBeam
 from tomolearn.io.source import Source
+from tomolearn.losses import log_mse_loss
+from tomolearn.reconstruction._symmetries import Symmetries
 from tomolearn.streaming import VolumePrediction
-from tomolearn.training import Samples, SupervisedTask, TrainedEstimator, distributed
+from tomolearn.training import Samples, SupervisedTask, TrainedEstimator
+from tomolearn.training import _distributed as distributed
 from tomolearn.training.hardware import autocast_dtype, find_device
 from tomolearn.training.parameters import describe_training
 
 __all__ = ["LearnedReconstructor", "LearnedScanReconstructor", "describe"]
 
+LOSSES = {"mse": torch.nn.functional.mse_loss, "mae": torch.nn.functional.l1_loss, "log-mse": log_mse_loss}
 PIXELS = 2**20  # of images that a network predicts at a time: its features take some hundred times their memory
 
 _TEXTS = {
@@ -35,16 +39,17 @@ _TEXTS = {
         Rows and columns of an image. None: those of a stack ``y``; else ``(n_detectors, n_detectors)``.
     sinogram_shape : tuple of two int, default=None
         Angles and detectors of a sinogram, needed for flat ``X`` only. None: a flat row is a sinogram of one angle.
-    verbose : int, default=0
-        1: progress bars, on a terminal or in a notebook.
+    """,
+    "{augmentation}": """
+    augmentation : bool, default=False
+        In training, reflect and turn each batch at random, sinograms and images alike, in the up to eight ways that map
+        the scan onto itself: equally spaced angles over half a turn have them, with the axis in the middle.
     """,
     "{shapes}": """
     image_shape : tuple of two int, default=None
         Rows and columns of an image. None: those of a stack ``y``; else ``(n_detectors, n_detectors)``.
     sinogram_shape : tuple of two int, default=None
         Angles and detectors of a sinogram, needed for flat ``X`` only. None: a flat row is a sinogram of one angle.
-    verbose : int, default=0
-        1: progress bars, on a terminal or in a notebook.
     """,
     "{scanned}": """
     geometry_ : ParallelBeam
@@ -66,9 +71,9 @@ _TEXTS = {
 }
 
 
-def describe(learning_rate):
+def describe(learning_rate, loss="mse", optimizer="adam"):
     """Fill in the parameters and attributes that learned reconstructors share: a class decorator."""
-    return describe_training(learning_rate, _TEXTS)
+    return describe_training(learning_rate, loss, optimizer, _TEXTS)
 
 
 class _Learned(TrainedEstimator, VolumePrediction):
@@ -121,9 +126,10 @@ class _Learned(TrainedEstimator, VolumePrediction):
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val go together; got one of them.")
         self._check_training_parameters()
+        check_choice(self.loss, "loss", tuple(LOSSES))
         self._check_parameters()
         distributed.join(find_device(self.device))
-        samples = self._learn_shapes(X, y)
+        samples = self._learn_shapes(X, y if isinstance(y, Source) else np.asarray(y))
         validation = None if X_val is None else self._pair(self._check_sinograms(X_val), y_val, "y_val")
         config = self._network_config()
         self._check_need()
@@ -146,8 +152,7 @@ class _Learned(TrainedEstimator, VolumePrediction):
         """Shape of the images: the parameter, or that of a stack ``y``; None for the default."""
         if self.image_shape is not None:
             return check_shape(self.image_shape, "image_shape", 2)
-        shape = y.shape if isinstance(y, Source) else np.shape(y)
-        return tuple(shape[1:]) if len(shape) == 3 and 0 not in shape else None
+        return tuple(y.shape[1:]) if len(y.shape) == 3 and 0 not in y.shape else None
 
     def _pair(self, X, y, name="y"):
         """Samples of checked sinograms and of images that are checked here."""
@@ -196,8 +201,10 @@ class _Learned(TrainedEstimator, VolumePrediction):
     def _task(self, network):
         A = self._operator()
 
+        measure = LOSSES[self.loss]
+
         def loss(prediction, target):
-            return torch.nn.functional.mse_loss(prediction, (target - self.y_mean_) / self.y_scale_)
+            return measure(prediction, (target - self.y_mean_) / self.y_scale_)
 
         return SupervisedTask(
             network,
@@ -281,8 +288,8 @@ class LearnedScanReconstructor(_Learned, ScanReconstructor, BaseEstimator):
         if self.image_shape is None and shape[1] != self.sinogram_shape_[1]:
             if rows != columns or rows != self.sinogram_shape_[1]:
                 raise GeometryError(
-                    f"image_shape must be given for sinograms of {shape[1]} detectors: in fit {self.sinogram_shape_[1]} "
-                    f"detectors went with images of {rows} x {columns} pixels. Set it by set_params."
+                    f"image_shape must be given for sinograms of {shape[1]} detectors: in fit, images of {rows} x "
+                    f"{columns} pixels went with {self.sinogram_shape_[1]} detectors. Set it by set_params."
                 )
             rows = columns = shape[1]
         elif self.image_shape is not None:
@@ -303,10 +310,13 @@ class LearnedScanReconstructor(_Learned, ScanReconstructor, BaseEstimator):
         center = self._check_center()
         if np.ndim(center):
             raise GeometryError(
-                f"center must be one number for all slices, or None for the middle of the detector: the training set has "
-                f"one axis; got an array of shape {np.shape(center)}."
+                f"center must be one number for all slices, or None for the middle of the detector: the training set "
+                f"has one axis; got an array of shape {np.shape(center)}."
             )
         return center
 
     def _learn_scale(self):
         """Learn what depends on the geometry alone."""
+
+    def _task_options(self, network, A):
+        return {"augment": Symmetries(self.geometry_)} if self.augmentation else {}
