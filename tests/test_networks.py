@@ -54,6 +54,12 @@ CASES = {
         SINOGRAM,
         (A, SCALE),
     ),
+    "primal-dual-filtered": (
+        PrimalDualNetwork,
+        {"n_iterations": 2, "n_primal": 2, "n_dual": 2, "n_filters": 8, "filtered": True},
+        SINOGRAM,
+        (A, SCALE),
+    ),
     "primal-dual-prelu": (
         PrimalDualNetwork,
         {"n_iterations": 2, "n_primal": 1, "n_dual": 1, "n_filters": 4, "n_layers": 2, "activation": "prelu"},

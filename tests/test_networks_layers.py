@@ -36,14 +36,16 @@ def plain_primal_dual(network, x, A, scale):
     h = torch.zeros(len(x), network.n_dual, *A.range_shape, dtype=x.dtype)
     for D, P in zip(network.dual_blocks, network.primal_blocks, strict=True):
         h = h + D(torch.cat([h, (A(f[:, min(1, network.n_primal - 1)]) / scale)[:, None], g[:, None]], 1))
-        f = f + P(torch.cat([f, (A.T(h[:, 0].contiguous()) / scale)[:, None]], 1))
+        back = fbp(A, h[:, 0], filter="hann") * scale if network.filtered else A.T(h[:, 0]) / scale
+        f = f + P(torch.cat([f, back[:, None]], 1))
     return f[:, 0]
 
 
-@pytest.mark.parametrize("n_primal", [1, 3])
-def test_primal_dual_iteration(n_primal):
+@pytest.mark.parametrize(("n_primal", "filtered"), [(1, False), (3, False), (3, True)])
+def test_primal_dual_iteration(n_primal, filtered):
     A = operator()
-    network = weights(PrimalDualNetwork(n_iterations=3, n_primal=n_primal, n_dual=2, n_filters=6).double())
+    options = {"n_iterations": 3, "n_primal": n_primal, "n_dual": 2, "n_filters": 6, "filtered": filtered}
+    network = weights(PrimalDualNetwork(**options).double())
     x = torch.rand(2, *A.range_shape, dtype=torch.float64)
     torch.testing.assert_close(network(x, A, 3.0), plain_primal_dual(network, x, A, 3.0))
 
@@ -67,8 +69,9 @@ def test_primal_dual_starts_small():
         assert 0 < result.norm() < 0.1 * truth.norm()
 
 
-def test_primal_dual_does_not_see_the_unit_of_length():
-    network = weights(PrimalDualNetwork(n_iterations=2, n_filters=6).double())
+@pytest.mark.parametrize("filtered", [False, True])
+def test_primal_dual_does_not_see_the_unit_of_length(filtered):
+    network = weights(PrimalDualNetwork(n_iterations=2, n_filters=6, filtered=filtered).double())
     A, in_micrometres = operator(), operator(pixel_size=1.7)
     x = torch.rand(2, *A.range_shape, dtype=torch.float64)
     torch.testing.assert_close(

@@ -116,7 +116,7 @@ def read_estimator(path):
         estimator._set_model_state(model.state, model.tensors, str(path))
     except FileFormatError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OverflowError) as error:  # the last: sizes
         raise FileFormatError(f"{path} holds a {model.class_name} that cannot be built: {error}") from error
     return estimator
 

@@ -41,6 +41,8 @@ class IRadonMAPNetwork(nn.Module):
         As in `UNet`.
     residual : bool, default=True
         The U-Net adds to the back-projected image instead of making the image.
+    block_size : int, default=1
+        As in `UNet`.
     init : {"ramp", "random"}, default="ramp"
         The filter before training: the ramp filter, or random (Glorot uniform). With "ramp" and ``residual=True`` an
         untrained network is filtered back-projection (`tomolearn.solvers.fbp`).
@@ -88,6 +90,7 @@ class IRadonMAPNetwork(nn.Module):
         upsampling="bilinear",
         dropout=0.0,
         residual=True,
+        block_size=1,
         init="ramp",
     ):
         super().__init__()
@@ -108,6 +111,7 @@ class IRadonMAPNetwork(nn.Module):
             upsampling=upsampling,
             dropout=dropout,
             residual=residual,
+            block_size=block_size,
         )
 
     def forward(self, x, A):

@@ -41,8 +41,8 @@ class PrimalDualNetwork(nn.Module):
     kernel_size : int, default=3
         Odd; the convolutions pad with zeros.
     filtered : bool, default=False
-        Filtered back-projection (Hann window) in place of the adjoint. It undoes the blur of ``B.T B`` that the first
-        iterations would be spent on: with 3,200 training pairs of 30 angles it is as good after a fifth of the steps.
+        Filtered back-projection (Hann window) in place of the adjoint, which undoes the blur of ``B.T B`` that the
+        first iterations would be spent on.
     activation : {"relu", "leaky_relu", "prelu"}, default="relu"
         "prelu" is the choice of [1]_ and several times slower on a CPU; it starts as "relu".
 

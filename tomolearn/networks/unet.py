@@ -20,8 +20,8 @@ class UNet(nn.Module):
 
     Each level has two convolutions on the way down and two on the way up, each followed by normalisation (if any) and
     activation; a 1x1 convolution ends the network. Convolutions pad with zeros. An image whose sides are not multiples
-    of ``2**(len(channels) - 1)`` is continued at the bottom and at the right by its last row and column, and the result
-    is cropped.
+    of ``block_size * 2**(len(channels) - 1)`` is continued at the bottom and at the right by its last row and column,
+    and the result is cropped.
 
     Parameters
     ----------
@@ -46,6 +46,10 @@ class UNet(nn.Module):
     residual : bool, default=False
         Add the first input channel to the output. The last convolution starts at zero then: an untrained network hands
         the first channel through.
+
+    block_size : int, default=1
+        Blocks of ``block_size x block_size`` pixels enter as channels of one pixel and leave likewise [3]_: 2 makes the
+        network several times faster with as good images where these are smooth over two pixels.
 
     Attributes
     ----------
@@ -75,6 +79,8 @@ class UNet(nn.Module):
        MICCAI (2015) 234, DOI 10.1007/978-3-319-24574-4_28.
     .. [2] K. He, X. Zhang, S. Ren and J. Sun, "Delving deep into rectifiers", ICCV (2015) 1026,
        DOI 10.1109/ICCV.2015.123.
+    .. [3] W. Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional
+       neural network", CVPR (2016) 1874, DOI 10.1109/CVPR.2016.207.
 
     Examples
     --------
@@ -101,6 +107,7 @@ class UNet(nn.Module):
         upsampling="bilinear",
         dropout=0.0,
         residual=False,
+        block_size=1,
     ):
         super().__init__()
         self.in_channels = check_integer(in_channels, "in_channels", low=1)
@@ -113,11 +120,13 @@ class UNet(nn.Module):
         check_choice(upsampling, "upsampling", UPSAMPLINGS)
         options = (kernel_size, check_choice(normalization, "normalization", NORMALIZATIONS), activation)
         self.residual = bool(residual)
-        self.size_multiple = 2 ** (len(channels) - 1)
+        self.block_size = check_integer(block_size, "block_size", low=1)
+        self.size_multiple = self.block_size * 2 ** (len(channels) - 1)
         if normalization != "group":
-            self.receptive_radius = _receptive_radius(len(channels), kernel_size // 2, downsampling, upsampling)
+            radius = _receptive_radius(len(channels), kernel_size // 2, downsampling, upsampling)
+            self.receptive_radius = (radius + 1) * self.block_size - 1  # from one corner of a block to another's
 
-        widths = [self.in_channels, *channels]
+        widths = [self.in_channels * self.block_size**2, *channels]
         strides = [1] + [2 if downsampling == "stride" else 1] * (len(channels) - 1)
         self.encoder = nn.ModuleList(
             _level(n_in, n_out, *options, stride=stride)
@@ -131,7 +140,7 @@ class UNet(nn.Module):
             n_up = n_fine if upsampling == "transposed" else n_coarse
             self.ups.append(_up(n_coarse, n_up, upsampling))
             self.decoder.append(_level(n_skip + n_up, n_fine, *options))
-        self.head = nn.Conv2d(channels[0], out_channels, 1)
+        self.head = nn.Conv2d(channels[0], out_channels * self.block_size**2, 1)
         initialize(self, nn.init.kaiming_normal_)
         if self.residual:
             nn.init.zeros_(self.head.weight)
@@ -157,6 +166,7 @@ class UNet(nn.Module):
         rows, columns = x.shape[2:]
         below, right = -rows % self.size_multiple, -columns % self.size_multiple
         y = functional.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
+        y = functional.pixel_unshuffle(y, self.block_size)
         handed = []
         for level, block in enumerate(self.encoder):
             if level:
@@ -166,7 +176,7 @@ class UNet(nn.Module):
         y = self.dropout(y)
         for level in reversed(range(len(handed))):
             y = self.decoder[level](torch.cat([self.skips[level](handed[level]), self.ups[level](y)], 1))
-        y = self.head(y)[:, :, :rows, :columns]
+        y = functional.pixel_shuffle(self.head(y), self.block_size)[:, :, :rows, :columns]
         return x[:, :1] + y if self.residual else y
 
 

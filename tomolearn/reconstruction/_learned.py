@@ -8,11 +8,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from tomolearn._validation import check_choice, check_shape
-from tomolearn.base import Reconstructor, ScanReconstructor
-from tomolearn.exceptions import GeometryError
+from tomolearn.base import Reconstructor, ScanReconstructor, check_memory
+from tomolearn.exceptions import FileFormatError, GeometryError
 from tomolearn.geometry import ParallelBeam
 from tomolearn.io.source import Source
 from tomolearn.losses import log_mse_loss
+from tomolearn.networks import build_network
 from tomolearn.reconstruction._symmetries import Symmetries
 from tomolearn.streaming import VolumePrediction
 from tomolearn.training import Samples, SupervisedTask, TrainedEstimator
@@ -20,10 +21,10 @@ from tomolearn.training import _distributed as distributed
 from tomolearn.training.hardware import autocast_dtype, find_device
 from tomolearn.training.parameters import describe_training
 
-__all__ = ["LearnedReconstructor", "LearnedScanReconstructor", "describe"]
+__all__ = ["LearnedReconstructor", "LearnedScanReconstructor", "describe", "unet_features"]
 
 LOSSES = {"mse": torch.nn.functional.mse_loss, "mae": torch.nn.functional.l1_loss, "log-mse": log_mse_loss}
-PIXELS = 2**20  # of images that a network predicts at a time: its features take some hundred times their memory
+PIXELS = 2**18  # of images that a network predicts at a time: its features take some hundred times their memory
 
 _TEXTS = {
     "{scan}": """
@@ -76,10 +77,17 @@ def describe(learning_rate, loss="mse", optimizer="adam"):
     return describe_training(learning_rate, loss, optimizer, _TEXTS)
 
 
+def unet_features(channels, block_size, *, kept):
+    """How many images the features of a `UNet` take: all that are kept for the gradient, or the most at once."""
+    sizes = [n / 4**level / block_size**2 for level, n in enumerate(channels)]
+    return 7 * sum(sizes) if kept else 8 * max(sizes)  # four convolutions of a level and what is joined; measured
+
+
 class _Learned(TrainedEstimator, VolumePrediction):
     """``fit`` and ``predict`` of a network from sinograms to images; a subclass says which network."""
 
     _scales_only = False  # True: linear in the data, no mean may be subtracted
+    _numbers = ("x_mean_", "x_scale_", "y_mean_", "y_scale_")  # fitted attributes that a model file must hold
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -133,6 +141,9 @@ class _Learned(TrainedEstimator, VolumePrediction):
         validation = None if X_val is None else self._pair(self._check_sinograms(X_val), y_val, "y_val")
         config = self._network_config()
         self._check_need()
+        with torch.device("meta"):
+            build_network(*config)  # for its checks
+        self._check_activations(min(self.batch_size, len(samples)))
         self._learn_normalization(samples)
         self._train(config, samples, validation, self._task, checkpoint=checkpoint, callbacks=callbacks)
         return self
@@ -161,6 +172,8 @@ class _Learned(TrainedEstimator, VolumePrediction):
             if y.shape != (n, *self.image_shape_):
                 raise ValueError(f"{name} must have shape {(n, *self.image_shape_)}; {y.name} has {y.shape}.")
         else:
+            if np.iscomplexobj(y):
+                raise ValueError(f"{name} must be real; got complex numbers. Take their magnitude or their real part.")
             weak = not isinstance(X, Source) and X.ndim == 2 and self.image_shape is None
             y = self._check_images(y, n, self._n_features_out, weak=weak).reshape(n, *self.image_shape_)
             if y.dtype.kind == "f" and not np.isfinite(np.sum(y, dtype=np.float64)):
@@ -189,6 +202,43 @@ class _Learned(TrainedEstimator, VolumePrediction):
 
     def _check_need(self):
         """Raise before memory is taken that is not there."""
+
+    def _check_activations(self, n):
+        """Raise unless there are bytes for what the layers hand to the gradient of a batch of ``n`` samples."""
+        n_sinograms, n_images = self._activations()
+        lowered = autocast_dtype(self.precision, find_device(self.device), training=True) is not None
+        values = float(n_sinograms) * self.n_features_in_ + float(n_images) * self._n_features_out
+        check_memory(
+            n * values * (2 if lowered else 4),
+            f"the features of {n} sinograms of {self.sinogram_shape_} and images of {self.image_shape_}, kept for the "
+            "gradient,",
+            f"Lower batch_size={self.batch_size}.",
+        )
+
+    def _activations(self):
+        """How many sinograms and images the features take that are kept for the gradient of one sample."""
+        return 0, 0
+
+    def _features(self):
+        """How many sinograms and images the features of one sample take where there are most of them at once."""
+        raise NotImplementedError
+
+    @property
+    def working_copies(self):
+        """Copies of its sinogram and of its image that a slice needs at the same time in ``predict``."""
+        n_sinograms, n_images = self._features()
+        return 8 + n_sinograms, 24 + n_images
+
+    def _check_budget(self, n, itemsize):
+        super()._check_budget(n, itemsize)
+        at_once = min(n, max(1, PIXELS // self._n_features_out))
+        n_sinograms, n_images = self.working_copies
+        check_memory(
+            n * self._n_features_out * itemsize
+            + 4.0 * at_once * (n_sinograms * self.n_features_in_ + n_images * self._n_features_out),
+            f"{n} images of {self.image_shape_} pixels and the features of {at_once} of them",
+            "Take smaller images or a network of fewer channels.",
+        )
 
     def _network_config(self):
         """Name and arguments for `tomolearn.networks.build_network`."""
@@ -229,6 +279,17 @@ class _Learned(TrainedEstimator, VolumePrediction):
                 images.append((part.float() * self.y_scale_ + self.y_mean_).cpu())
         step()
         return torch.cat(images).to(y.dtype)
+
+    def _set_model_state(self, state, tensors, name):
+        shapes = [state.get(key) for key in ("sinogram_shape_", "image_shape_")]
+        pairs = [shape for shape in shapes if isinstance(shape, tuple) and len(shape) == 2]
+        wrong = [key for key in self._numbers if not (isinstance(state.get(key), float) and np.isfinite(state[key]))]
+        if wrong or len(pairs) < 2 or not all(type(n) is int and n > 0 for shape in pairs for n in shape):
+            raise FileFormatError(
+                f"{name} must hold finite numbers {', '.join(self._numbers)} and sinogram_shape_ and image_shape_, "
+                f"two positive integers each; got shapes {shapes!r:.200}, wrong numbers: {', '.join(wrong) or 'none'}."
+            )
+        super()._set_model_state(state, tensors, name)
 
 
 class LearnedReconstructor(_Learned, Reconstructor, BaseEstimator):
@@ -273,15 +334,27 @@ class LearnedScanReconstructor(_Learned, ScanReconstructor, BaseEstimator):
         MemoryBudgetError
             If the images do not fit into memory.
         """
+        return super(LearnedScanReconstructor, self._suited(X)).predict(X)
+
+    def score(self, X, y):
+        return super(LearnedScanReconstructor, self._suited(X)).score(X, y)
+
+    def _suited(self, X):
+        """This estimator, or a copy for stacks of another shape than in ``fit``."""
         check_is_fitted(self)
         shape = tuple(np.shape(X)) if hasattr(X, "shape") else ()
         if len(shape) != 3 or 0 in shape or shape[1:] == self.sinogram_shape_:
-            return super().predict(X)
-        return super(LearnedScanReconstructor, self._for_sinograms(shape[1:])).predict(X)
+            return self
+        return self._for_sinograms(shape[1:])
 
     def _for_sinograms(self, shape):
         """A copy of this estimator, the same network in it, for sinograms of another shape."""
         other = copy.copy(self)
+        if self.angles is not None and np.size(self.angles) != shape[0]:
+            raise GeometryError(
+                f"angles must be one per projection; got {np.size(self.angles)} for sinograms of shape {shape} "
+                "(n_angles, n_detectors). Set those of this scan by set_params, or leave angles=None in fit."
+            )
         other.sinogram_shape_, other.n_features_in_ = shape, shape[0] * shape[1]
         angles = other._check_angles(None)
         rows, columns = self.image_shape_
@@ -305,6 +378,16 @@ class LearnedScanReconstructor(_Learned, ScanReconstructor, BaseEstimator):
         other.angles_, other.center_, other.image_shape_ = angles, other.geometry_.center, (rows, columns)
         other._learn_scale()
         return other
+
+    def _set_model_state(self, state, tensors, name):
+        super()._set_model_state(state, tensors, name)
+        beam = state.get("geometry_")
+        shapes = self.sinogram_shape_, self.image_shape_
+        if not isinstance(beam, ParallelBeam) or ((len(beam.angles), beam.n_detectors), beam.image_shape) != shapes:
+            raise FileFormatError(
+                f"{name} must hold geometry_, a scan of sinograms of {shapes[0]} and images of {shapes[1]}; got "
+                f"{beam!r:.300}."
+            )
 
     def _learn_center(self, X, angles):
         center = self._check_center()

@@ -104,6 +104,9 @@ class AutomapReconstructor(LearnedReconstructor):
             f"Set rank, for instance rank=256, to factorise them; got rank={self.rank}.",
         )
 
+    def _features(self):
+        return 0, 2 * self.n_filters
+
     def _network_config(self):
         names = ("rank", "layout", "n_filters", "input_noise")
         shapes = {"sinogram_shape": self.sinogram_shape_, "image_shape": self.image_shape_}

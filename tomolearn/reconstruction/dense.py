@@ -82,6 +82,9 @@ class DenseReconstructor(LearnedReconstructor):
             f"Lower width; got width={self.width}.",
         )
 
+    def _features(self):
+        return 0, 2 * self.n_filters
+
     def _network_config(self):
         shapes = {"sinogram_shape": self.sinogram_shape_, "image_shape": self.image_shape_}
         return "DenseNetwork", shapes | {"width": self.width, "n_filters": self.n_filters}
@@ -167,6 +170,9 @@ class CNNReconstructor(LearnedReconstructor):
             f"the dense layers for sinograms of {self.sinogram_shape_} and images of {self.image_shape_}",
             f"Lower width; got width={self.width}.",
         )
+
+    def _features(self):
+        return self.n_filters / 2, 2 * self.n_image_filters  # those of the sinogram after a stride of two
 
     def _network_config(self):
         shapes = {"sinogram_shape": self.sinogram_shape_, "image_shape": self.image_shape_}

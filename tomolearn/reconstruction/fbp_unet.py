@@ -5,7 +5,7 @@ import torch
 from tomolearn._validation import check_choice
 from tomolearn.base import register
 from tomolearn.ops.filters import padded_length, ramp_filter
-from tomolearn.reconstruction._learned import LearnedScanReconstructor, describe
+from tomolearn.reconstruction._learned import LearnedScanReconstructor, describe, unet_features
 from tomolearn.solvers import fbp
 from tomolearn.training.parameters import store
 
@@ -28,8 +28,11 @@ class FBPUNetReconstructor(LearnedScanReconstructor):
         Frequency, as a part of the Nyquist frequency, above which the filter is zero; in (0, 1].
     padding : {"zero", "edge"}, default="zero"
         What the projections are taken to be beyond the detector.
-    channels : tuple of int, default=(32, 32, 64, 64, 128)
+    channels : tuple of int, default=(64, 64, 128, 128)
         Channels of the levels of the U-Net, the finest first.
+    block_size : int, default=2
+        Blocks of ``block_size x block_size`` pixels are one pixel to the U-Net, with more channels: several times
+        faster.
     normalization : {"none", "batch", "group"}, default="none"
         After each convolution.
     residual : bool, default=True
@@ -69,7 +72,8 @@ class FBPUNetReconstructor(LearnedScanReconstructor):
         filter="hann",
         cutoff=1.0,
         padding="zero",
-        channels=(32, 32, 64, 64, 128),
+        channels=(64, 64, 128, 128),
+        block_size=2,
         normalization="none",
         residual=True,
         angles=None,
@@ -106,9 +110,15 @@ class FBPUNetReconstructor(LearnedScanReconstructor):
         n_fft = padded_length(self.sinogram_shape_[1])
         ramp_filter(n_fft, self.filter, cutoff=self.cutoff, detector_spacing=self.detector_spacing)  # for its checks
 
+    def _activations(self):
+        return 0, unet_features(self.channels, self.block_size, kept=True)
+
+    def _features(self):
+        return 0, unet_features(self.channels, self.block_size, kept=False)
+
     def _network_config(self):
-        config = {"channels": self.channels, "normalization": self.normalization, "residual": self.residual}
-        return "UNet", config
+        names = ("channels", "block_size", "normalization", "residual")
+        return "UNet", {"upsampling": "transposed", **{name: getattr(self, name) for name in names}}
 
     def _forward(self, network, x, A):
         with torch.no_grad():

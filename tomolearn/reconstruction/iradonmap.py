@@ -1,7 +1,7 @@
 """iRadonMAP: the filter of a back-projection is learned, and its image refined."""
 
 from tomolearn.base import register
-from tomolearn.reconstruction._learned import LearnedScanReconstructor, describe
+from tomolearn.reconstruction._learned import LearnedScanReconstructor, describe, unet_features
 from tomolearn.training.parameters import store
 
 __all__ = ["IRadonMAPReconstructor"]
@@ -18,8 +18,11 @@ class IRadonMAPReconstructor(LearnedScanReconstructor):
 
     Parameters
     ----------
-    channels : tuple of int, default=(32, 32, 64, 64, 128)
+    channels : tuple of int, default=(64, 64, 128, 128)
         Channels of the levels of the U-Net, the finest first.
+    block_size : int, default=2
+        Blocks of ``block_size x block_size`` pixels are one pixel to the U-Net, with more channels: several times
+        faster.
     normalization : {"none", "batch", "group"}, default="none"
         After each convolution of the U-Net.
     residual : bool, default=True
@@ -58,7 +61,8 @@ class IRadonMAPReconstructor(LearnedScanReconstructor):
     def __init__(
         self,
         *,
-        channels=(32, 32, 64, 64, 128),
+        channels=(64, 64, 128, 128),
+        block_size=2,
         normalization="none",
         residual=True,
         init="ramp",
@@ -89,9 +93,15 @@ class IRadonMAPReconstructor(LearnedScanReconstructor):
     ):
         store(self, locals())
 
+    def _activations(self):
+        return 0, unet_features(self.channels, self.block_size, kept=True)
+
+    def _features(self):
+        return 0, unet_features(self.channels, self.block_size, kept=False)
+
     def _network_config(self):
-        names = ("channels", "normalization", "residual", "init")
-        config = {name: getattr(self, name) for name in names}
+        names = ("channels", "block_size", "normalization", "residual", "init")
+        config = {"upsampling": "transposed", **{name: getattr(self, name) for name in names}}
         return "IRadonMAPNetwork", {"n_detectors": self.sinogram_shape_[1], **config}
 
     def _forward(self, network, x, A):

@@ -28,7 +28,7 @@ class LearnedPrimalDualReconstructor(LearnedScanReconstructor):
         Convolutions of each.
     filtered : bool, default=True
         Filtered back-projection takes data to images inside the network, and not the adjoint of the projection as in
-        [1]_: as good after a fifth of the training.
+        [1]_: far fewer steps of training are needed.
     {scan}
     {augmentation}
     {training}
@@ -60,6 +60,7 @@ class LearnedPrimalDualReconstructor(LearnedScanReconstructor):
     """
 
     _scales_only = True
+    _numbers = (*LearnedScanReconstructor._numbers, "operator_norm_")
 
     def __init__(
         self,
@@ -99,6 +100,13 @@ class LearnedPrimalDualReconstructor(LearnedScanReconstructor):
 
     def _learn_scale(self):
         self.operator_norm_ = self._operator().norm()
+
+    def _activations(self):
+        inner = self.n_filters * (self.n_layers - 1)
+        return self.n_iterations * (inner + 2 * self.n_dual + 2), self.n_iterations * (inner + 2 * self.n_primal + 1)
+
+    def _features(self):
+        return tuple(24 + 2 * (self.n_filters + n) for n in (self.n_dual, self.n_primal))
 
     def _network_config(self):
         names = ("n_iterations", "n_primal", "n_dual", "n_filters", "n_layers", "filtered")

@@ -212,8 +212,10 @@ class ScanRun:
     def facts(self):
         """Metadata of the volume."""
         step = self._inner()
-        angles = step.angles_ if hasattr(step, "angles_") else step.angles
-        unit = "rad" if hasattr(step, "angles_") else step.angle_unit
+        # A network that has learned the scan knows neither angles nor bins.
+        angles = step.angles_ if hasattr(step, "angles_") else getattr(step, "angles", None)
+        unit = "rad" if hasattr(step, "angles_") else getattr(step, "angle_unit", None)
+        spacing = float(getattr(step, "detector_spacing", 1.0))
         pixel_size = getattr(self.scan, "metadata", {}).get("pixel_size")
         parameters = {
             f"{name}__{key}": value
@@ -223,7 +225,7 @@ class ScanRun:
         }
         return {
             "axes": ["slices", "rows", "columns"],
-            "pixel_size": 1.0 if pixel_size is None else float(pixel_size) * float(step.detector_spacing) ** -1,
+            "pixel_size": 1.0 if pixel_size is None else float(pixel_size) / spacing,
             "pixel_size_unit": "pixel" if pixel_size is None else "m",
             "units": "1/pixel",
             "center": None if self.center is None else np.asarray(self.center, float).tolist(),

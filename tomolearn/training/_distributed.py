@@ -10,14 +10,15 @@ import os
 import torch
 import torch.distributed as dist
 
-__all__ = ["add_gradients", "add_up", "join", "rank", "share", "size"]
+__all__ = ["add_gradients", "add_up", "join", "of_first", "rank", "share", "size"]
 
 
 def join(device: torch.device) -> None:
     """Enter the group of processes that torchrun has started, if it has and nobody entered it before."""
     if dist.is_available() and not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         if "MASTER_ADDR" in os.environ and "RANK" in os.environ:
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            # Losses and counts are added up on the processor, which NCCL does not serve.
+            dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
 
 
 def size() -> int:
@@ -28,6 +29,15 @@ def size() -> int:
 def rank() -> int:
     """Which of them this one is; 0 prints and saves."""
     return dist.get_rank() if size() > 1 else 0
+
+
+def of_first(make):
+    """What ``make()`` gives in the first process, in all of them; only there it is called."""
+    if size() == 1:
+        return make()
+    found = [make() if rank() == 0 else None]
+    dist.broadcast_object_list(found, 0)
+    return found[0]
 
 
 def share(indices):

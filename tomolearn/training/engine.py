@@ -146,7 +146,7 @@ class Engine:
         self._call("on_train_begin")
         try:
             with deferred_interrupt() as self._pressed:
-                while self.epoch < options.max_epochs and not self._finished() and not self.stop:
+                while self.epoch < options.max_epochs and not self._finished() and not self._asked_to_stop():
                     self._train_epoch(samples, validation)
             if self._pressed:
                 raise KeyboardInterrupt
@@ -183,7 +183,7 @@ class Engine:
 
     def _step(self, batch, weight, n):
         # Noise of a step depends on seed and step alone, so that a resumed training draws what an unbroken one draws.
-        torch.manual_seed(_step_seed(self.options.seed, self.n_done))
+        _seed(_step_seed(self.options.seed, self.n_done, distributed.rank()), self.options.device)
         factor = self.schedule.factor(min(self.n_done, self.n_steps - 1), self.n_steps)
         for name, optimizer in self.optimizers.items():
             for group, rate in zip(optimizer.param_groups, self._rates[name], strict=True):
@@ -316,7 +316,7 @@ class Engine:
         if self.options.checkpoint is None:
             return
         expected = {key: str(value) for key, value in (self.options.fingerprint or {}).items()}
-        state = read_checkpoint(self.options.checkpoint, expected)
+        state = distributed.of_first(lambda: read_checkpoint(self.options.checkpoint, expected))
         if state is None:
             return
         self.task.modules.load_state_dict(state["modules"])
@@ -335,8 +335,16 @@ class Engine:
             getattr(callback, moment)(self)
 
 
-def _step_seed(seed, step):
-    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
+def _step_seed(seed, step, rank):
+    entropy = (seed, step, rank) if rank else (seed, step)  # processes draw noise of their own for their samples
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _seed(seed, device):
+    """As ``torch.manual_seed``, which takes a millisecond to leave a note for each kind of device that is not there."""
+    torch.default_generator.manual_seed(seed)
+    if torch.device(device).type == "cuda":
+        torch.cuda.manual_seed_all(seed)
 
 
 def _copy(modules):

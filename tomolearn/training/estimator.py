@@ -15,7 +15,7 @@ from tomolearn.networks import build_network
 from tomolearn.training import _distributed as distributed
 from tomolearn.training.callbacks import ProgressBar
 from tomolearn.training.engine import Engine, TrainingOptions
-from tomolearn.training.hardware import autocast_dtype, find_device
+from tomolearn.training.hardware import PRECISIONS, autocast_dtype, find_device
 from tomolearn.training.schedules import SCHEDULES
 from tomolearn.training.tasks import OPTIMIZERS
 
@@ -25,6 +25,7 @@ BYTES = 16  # of a weight in training with Adam: itself, its gradient, and two m
 # What may differ between the training that a checkpoint belongs to and the one that continues it.
 FREE = ("max_epochs", "verbose", "device", "n_iter_no_change", "warm_start")
 COUNTS = ("n_iterations", "n_layers")  # arguments of networks that say how many layers there are
+MOST_LEVELS = 12  # of a network in a file: a U-Net takes 2**n_levels steps to find its receptive radius
 
 
 class TrainedEstimator(ModelFiles):
@@ -42,8 +43,8 @@ class TrainedEstimator(ModelFiles):
 
     # ------------------------------------------------------------------------------------------------- training
 
-    def _check_training_parameters(self):
-        """Raise where a parameter of the training is out of its range."""
+    def _check_training_parameters(self, *, device=True):
+        """Raise where a parameter of the training is out of its range; ``device``: also if that is not there."""
         check_choice(self.optimizer, "optimizer", tuple(OPTIMIZERS))
         check_choice(self.schedule, "schedule", SCHEDULES)
         check_integer(self.max_epochs, "max_epochs", low=1)
@@ -57,7 +58,9 @@ class TrainedEstimator(ModelFiles):
         if self.ema_decay is not None:
             check_real(self.ema_decay, "ema_decay", low=0, high=1)
         check_integer(int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, "verbose", low=0)
-        autocast_dtype(self.precision, find_device(self.device), training=True)
+        check_choice(self.precision, "precision", PRECISIONS)
+        if device:
+            find_device(self.device)
 
     def _train(self, config, samples, validation, make_task, *, checkpoint, callbacks):
         """Build the network ``config`` (name, values), train it by ``make_task(network)``, and keep what was learned.
@@ -70,7 +73,8 @@ class TrainedEstimator(ModelFiles):
                 f"{self.random_state!r}."
             )
         device = find_device(self.device)
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        rng = check_random_state(self.random_state)
+        seed = distributed.of_first(lambda: int(rng.randint(np.iinfo(np.int32).max)))
         if validation is None and self.early_stopping:
             samples, validation = self._split(samples, seed)
         keeps = self.warm_start and getattr(self, "network_config_", None) == config
@@ -95,11 +99,19 @@ class TrainedEstimator(ModelFiles):
             engine = Engine(task, options, [*bars, *callbacks])
             try:
                 engine.train(samples.load_if_small(), validation and validation.load_if_small())
-            finally:
-                self.network_, self.network_config_ = network, config
-                self.history_ = {name: list(values) for name, values in engine.history.items()}
-                self.n_epochs_, self.best_epoch_ = engine.epoch, engine.best_epoch
-                self.n_parameters_ = sum(p.numel() for p in network.parameters())
+            except KeyboardInterrupt:
+                self._keep(network, config, engine)
+                raise
+            self._keep(network, config, engine)
+
+    def _keep(self, network, config, engine):
+        self.network_, self.network_config_ = network, config
+        self.history_ = {name: list(values) for name, values in engine.history.items()}
+        self.n_epochs_, self.best_epoch_ = engine.epoch, engine.best_epoch
+        self.n_parameters_ = sum(p.numel() for p in network.parameters())
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "network_")  # shapes are learned before the training, which may fail
 
     def _split(self, samples, seed):
         """Samples to learn from and to validate; None for the latter where there are too few."""
@@ -142,21 +154,24 @@ class TrainedEstimator(ModelFiles):
         return state, {name: value.detach().cpu() for name, value in weights.items()}
 
     def _set_model_state(self, state, tensors, name):
-        self._check_training_parameters()
-        config = tuple(state.get("network_config_", ()))
-        if len(config) != 2 or not isinstance(config[1], dict):
+        self._check_training_parameters(device=False)  # what a GPU has learned is loaded without one
+        config = state.get("network_config_")
+        if not isinstance(config, tuple) or len(config) != 2 or not isinstance(config[1], dict):
             raise FileFormatError(f"{name} names no network, expected network_config_ with a name and values.")
         self._check_shapes(config, tensors, name)
-        super()._set_model_state(state | {"network_config_": config}, {}, name)
+        super()._set_model_state(state, {}, name)
         self.network_ = rebuild(config, tensors)
 
     def _check_shapes(self, config, tensors, name):
         """Raise unless the tensors of a file are those of the network it names; nothing large is built for that."""
         # Every level, layer and iteration has tensors of its own: a file cannot ask for more of them than it holds.
         for key, value in config[1].items():
-            length = len(value) if isinstance(value, tuple | list) else value if key in COUNTS else 0
-            if isinstance(length, int) and length > max(2, len(tensors)):
-                raise FileFormatError(f"{name} holds {len(tensors)} tensors, too few for {key}={value!r}.")
+            if isinstance(value, tuple | list):
+                length, most = len(value), MOST_LEVELS
+            else:
+                length, most = value if key in COUNTS and isinstance(value, int) else 0, max(2, len(tensors))
+            if length > most:
+                raise FileFormatError(f"{name} holds {len(tensors)} tensors, too few for {key}={value!r:.200}.")
         with torch.device("meta"):
             expected = {key: tuple(value.shape) for key, value in build_network(*config).state_dict().items()}
         found = {key: tuple(value.shape) for key, value in tensors.items()}
@@ -165,6 +180,12 @@ class TrainedEstimator(ModelFiles):
             raise FileFormatError(
                 f"{name}: tensor {key!r} has shape {found.get(key)}, expected {expected.get(key)} for {config[0]}."
             )
+
+    def __copy__(self):
+        """The same network in another estimator; the default would build a new one."""
+        twin = type(self).__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
 
     def __getstate__(self):
         state = super().__getstate__().copy()

@@ -1,5 +1,7 @@
 """Where a network is trained and in which precision."""
 
+import os
+
 import torch
 
 from tomolearn._validation import check_choice
@@ -15,7 +17,8 @@ def find_device(device) -> torch.device:
     Parameters
     ----------
     device : str
-        "auto": a CUDA device where there is one, else the processor; or a name that torch knows.
+        "auto": a CUDA device where there is one, else the processor; or a name that torch knows. Of several processes
+        of torchrun on one machine each takes its own.
 
     Returns
     -------
@@ -32,8 +35,11 @@ def find_device(device) -> torch.device:
     >>> find_device("cpu")
     device(type='cpu')
     """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if isinstance(device, str) and device == "auto":
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device("cuda", local % torch.cuda.device_count()) if local else torch.device("cuda")
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
