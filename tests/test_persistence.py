@@ -396,3 +396,12 @@ def test_the_limits_are_those_of_writer_and_reader(path, monkeypatch):
     monkeypatch.setattr(_values, "MAX_CENTERS", 1999)
     with pytest.raises(ValueError, match="50 centres and 40 angles is too large"):
         write(path, state={"a": beam})
+
+
+def test_others_may_read_what_the_mask_allows(tmp_path):
+    before = os.umask(0o022)
+    try:
+        write_model(tmp_path / "model", "Model", {}, {}, {"weight": torch.ones(2)})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o644

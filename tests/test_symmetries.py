@@ -33,7 +33,7 @@ NONE = {
     "limited": ParallelBeam(np.linspace(0.1, 1.2, 9), 22, (15, 15), center=9.5),
     "irregular": ParallelBeam([0.1, 0.5, 0.75, 1.9], 22, (15, 15), center=9.5),
     "centre off the middle": ParallelBeam([0.3, 0.4], 21, (15, 15), center=11.2),
-    "two bins of one angle": ParallelBeam([0.3, 0.3, 1.1], 21, (15, 15), center=11.2),
+    "one angle twice": ParallelBeam([0.3, 0.3, 1.1], 21, (15, 15), center=11.2),
 }
 
 

@@ -151,8 +151,11 @@ def _write(path, stored, metadata):
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; choose another name for the model file.")
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    mask = os.umask(0)  # can only be read by setting it
+    os.umask(mask)
     try:
         safetensors.torch.save_file(stored, draft, metadata)
+        os.chmod(draft, 0o666 & ~mask)  # safetensors makes files that only their owner reads
         # On the disk before the name points to it: a power cut leaves the old file or the new one.
         with open(draft, "rb+") as file:
             os.fsync(file.fileno())

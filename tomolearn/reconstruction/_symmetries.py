@@ -94,9 +94,16 @@ class Symmetries:
 
 
 def _matching(wanted, directions):
-    """For each wanted direction the index of the given one that equals it up to sign, and whether they are opposite."""
-    cosines = wanted.T @ directions
-    order = np.abs(cosines).argmax(axis=1)
-    sign = np.sign(cosines[np.arange(len(order)), order])
-    fits = np.abs(wanted - sign * directions[:, order]).max() < TOLERANCE
-    return (order, sign < 0) if fits and len(set(order.tolist())) == len(order) else None
+    """For each wanted direction a given one of its own that equals it, or is its opposite, and which are opposite.
+
+    Equal ones first: a scan over a full turn holds both, and only they serve a scan whose axis is off the middle.
+    """
+    n = directions.shape[1]
+    order, opposite, free = np.full(n, -1), np.zeros(n, bool), np.ones(n, bool)
+    for sign in (1.0, -1.0):
+        for k in np.flatnonzero(order < 0):
+            fits = free & (np.abs(wanted[:, [k]] - sign * directions).max(axis=0) < TOLERANCE)
+            if fits.any():
+                order[k], opposite[k] = fits.argmax(), sign < 0
+                free[order[k]] = False
+    return (order, opposite) if (order >= 0).all() else None
