@@ -79,12 +79,20 @@ def train_row(row, estimator, train, held, options):
         "epochs": options.epochs,
         "best_epoch": estimator.best_epoch_,
         "minutes": round(sum(estimator.history_["seconds"]) / 60, 1),
+        "peak_memory_mb": peak_memory(),
         "machine": machine(),
         "parameters": estimator.n_parameters_,
         "validation": {"psnr": round(value, 3), "ssim": round(structure, 4)},
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     path.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def peak_memory():
+    """Most memory that the process has held, in MB, data included; None where the system does not say."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((round(int(line.split()[1]) * 1024 / 1e6) for line in lines if line.startswith("VmHWM")), None)
 
 
 def _without_folder(arguments):
@@ -96,7 +104,7 @@ def _without_folder(arguments):
 def trained_rows(prefix):
     """(facts, estimator) of each row whose name begins so, in order of the number of pairs."""
     found = []
-    for path in WEIGHTS.glob(f"{prefix}-*.safetensors"):
+    for path in WEIGHTS.glob(f"{prefix}-[0-9]*.safetensors"):
         facts = json.loads(path.with_suffix(".json").read_text())
         if hashlib.sha256(path.read_bytes()).hexdigest() != facts["sha256"]:
             raise SystemExit(f"{path.name} is not the file that {path.stem}.json describes; train it again.")

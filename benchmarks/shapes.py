@@ -29,6 +29,8 @@ RECIPE = {"optimizer": "muon", "learning_rate": 0.01, "schedule": "cosine", "los
 # Widths keep the weights of a row below 5 MB.
 MODELS = {
     "automap": ("AutomapReconstructor", RECIPE | {"rank": 128, "n_filters": 32}),
+    "automap-rank32": ("AutomapReconstructor", RECIPE | {"rank": 32, "n_filters": 32}),
+    "automap-rank8": ("AutomapReconstructor", RECIPE | {"rank": 8, "n_filters": 32}),
     "cnn": ("CNNReconstructor", RECIPE | {"width": 384, "n_image_filters": 64}),
     "dense": ("DenseReconstructor", RECIPE | {"width": 256, "n_filters": 32}),
 }
@@ -109,20 +111,21 @@ def table(figure=None):
         "FBP, Shepp-Logan": FBPReconstructor(filter="shepp-logan"),
         "FBP, tuned": FBPReconstructor(**FBP),
     }
-    minutes = {}
-    for name, (kind, _) in MODELS.items():
+    told = {}
+    for name, (kind, parameters) in MODELS.items():
         for facts, estimator in trained_rows(f"shapes-{name}"):
-            methods[kind] = estimator
-            minutes[kind] = f"{facts['minutes']:.0f}"
+            label = kind + (f", rank {parameters['rank']}" if "rank" in parameters else "")
+            methods[label] = estimator
+            told[label] = [f"{facts['parameters']:,}", f"{facts['minutes']:.0f}", facts["peak_memory_mb"]]
     sets, rows, shown = test_sets(), [], {}
     for name, estimator in methods.items():
-        row = [name, minutes.get(name, "-")]
+        row = [name, *told.get(name, ["-", "-", "-"])]
         for kind, (X, y) in sets.items():
             images = estimator.fit(X).predict(X) if name.startswith("FBP") else estimator.predict(X)
             shown[name, kind] = images[0]
             row.append("{:.2f} / {:.3f}".format(*quality(images, y)))
         rows.append(row)
-    print_table("PSNR in dB / SSIM", ["method", "minutes", *sets], rows)
+    print_table("PSNR in dB / SSIM", ["method", "weights", "minutes", "peak MB", *sets], rows)
     if figure:
         draw(sets, methods, shown, figure)
 

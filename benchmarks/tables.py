@@ -3,11 +3,15 @@
 Classical reconstruction of the foam of examples/plot_low_dose_scan.py: exact projections of a foam cylinder with photon
 noise, seed 0; the parameters were chosen on the foam of seed 1 (`--validate` there). PSNR and SSIM have the data range
 of the truth, 0 to 1.
+
+Learned reconstruction of DIVal's ellipses and of random shapes: from the weights in weights/.
 """
 
 import sys
 from pathlib import Path
 
+import reconstruction
+import shapes
 from _timing import machine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
@@ -17,3 +21,5 @@ from plot_low_dose_scan import compare, foam_scan  # noqa: E402  (the folder has
 if __name__ == "__main__":
     print(machine())
     compare(*foam_scan(seed=0))
+    reconstruction.table()
+    shapes.table()

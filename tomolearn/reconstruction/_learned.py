@@ -18,6 +18,7 @@ from tomolearn.reconstruction._symmetries import Symmetries
 from tomolearn.streaming import VolumePrediction
 from tomolearn.training import Samples, SupervisedTask, TrainedEstimator
 from tomolearn.training import _distributed as distributed
+from tomolearn.training._fit_callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from tomolearn.training.hardware import autocast_dtype, find_device
 from tomolearn.training.parameters import describe_training
 
@@ -83,7 +84,7 @@ def unet_features(channels, block_size, *, kept):
     return 7 * sum(sizes) if kept else 8 * max(sizes)  # four convolutions of a level and what is joined; measured
 
 
-class _Learned(TrainedEstimator, VolumePrediction):
+class _Learned(TrainedEstimator, VolumePrediction, CallbackSupportMixin):
     """``fit`` and ``predict`` of a network from sinograms to images; a subclass says which network."""
 
     _scales_only = False  # True: linear in the data, no mean may be subtracted
@@ -95,6 +96,7 @@ class _Learned(TrainedEstimator, VolumePrediction):
         tags.non_deterministic = False
         return tags
 
+    @with_callbacks
     def fit(self, X, y=None, *, X_val=None, y_val=None, checkpoint=None, callbacks=()):
         """Train the network.
 
@@ -111,7 +113,7 @@ class _Learned(TrainedEstimator, VolumePrediction):
             File that the state of the training is kept in. Where it exists, the training goes on from there, to the
             same weights as if it had not been broken off. Needs an integer ``random_state``.
         callbacks : sequence of Callback, default=()
-            See `tomolearn.training`.
+            See `tomolearn.training`. Those of scikit-learn 1.9 are set by ``set_callbacks``; their tasks are epochs.
 
         Returns
         -------
@@ -145,7 +147,10 @@ class _Learned(TrainedEstimator, VolumePrediction):
             build_network(*config)  # for its checks
         self._check_activations(min(self.batch_size, len(samples)))
         self._learn_normalization(samples)
-        self._train(config, samples, validation, self._task, checkpoint=checkpoint, callbacks=callbacks)
+        hooks = FitCallbacks.of(self, X, y)
+        self._train(config, samples, validation, self._task, checkpoint=checkpoint, callbacks=[*hooks, *callbacks])
+        for hook in hooks:
+            hook.finish()
         return self
 
     # ------------------------------------------------------------------------------------------------ the pairs

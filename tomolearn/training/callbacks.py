@@ -28,6 +28,14 @@ class Callback:
         engine : Engine
         """
 
+    def on_epoch_begin(self, engine) -> None:
+        """Before the first step of an epoch, or the next one where a checkpoint goes on within it.
+
+        Parameters
+        ----------
+        engine : Engine
+        """
+
     def on_step_end(self, engine) -> None:
         """After each step.
 

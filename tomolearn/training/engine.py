@@ -159,6 +159,7 @@ class Engine:
         began, options = time.perf_counter() - self._seconds, self.options
         rng = np.random.default_rng((options.seed, self.epoch))
         self.task.modules.train()
+        self._call("on_epoch_begin")
         for batch, weight, n in samples.shuffled(options.batch_size, rng, skip=self._in_epoch):
             self._step(batch, weight, n)
             self._seconds = time.perf_counter() - began
@@ -288,8 +289,18 @@ class Engine:
     def _finished(self):
         return self.options.n_iter_no_change is not None and self._waited >= self.options.n_iter_no_change
 
+    def kept(self):
+        """Weights that are kept if the training ends now.
+
+        Returns
+        -------
+        dict of str to Tensor or None
+            None: those that the modules have.
+        """
+        return self._best if self._best is not None else self._ema
+
     def _keep_the_best(self):
-        _swap(self.task.modules, self._best if self._best is not None else self._ema)
+        _swap(self.task.modules, self.kept())
         self.task.modules.eval()
 
     # ------------------------------------------------------------------------------------------- checkpoints
