@@ -15,7 +15,14 @@ from pathlib import Path
 import numpy as np
 
 import tomolearn
-from tomolearn import FBPReconstructor, FBPUNetReconstructor, LearnedPrimalDualReconstructor, TVReconstructor, psnr, radon
+from tomolearn import (
+    FBPReconstructor,
+    FBPUNetReconstructor,
+    LearnedPrimalDualReconstructor,
+    TVReconstructor,
+    psnr,
+    radon,
+)
 from tomolearn.geometry import default_angles
 from tomolearn.simulation import add_gaussian_noise, random_ellipses
 

@@ -253,6 +253,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.slow
 def test_a_killed_fit_is_continued_to_the_same_weights(tmp_path):
     """Three steps an epoch: killed in mid-epoch, a step after the last state on disk."""
     path = tmp_path / "c.pt"

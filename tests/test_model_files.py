@@ -65,6 +65,7 @@ def test_half_precision_changes_little(tmp_path, name):
         assert {value.dtype for value in loaded.network_.state_dict().values()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_another_process_loads_it_by_the_package_alone(tmp_path):
     X, _ = pairs()
     estimator = fitted("LearnedPrimalDualReconstructor")

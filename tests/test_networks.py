@@ -282,6 +282,7 @@ def test_config_that_does_not_fit(name, config, match):
         (PrimalDualNetwork, {"kernel_size": 4}, ValueError, "kernel_size must be odd; got 4"),
         (PrimalDualNetwork, {"activation": "tanh"}, ValueError, "activation must be one of 'relu', 'leaky_relu', 'pr"),
         (UNet, {"channels": ()}, ValueError, r"channels must be one or more positive integers, .*; got \(\)"),
+        (UNet, {"channels": (1,) * 13}, ValueError, "channels must be at most 12 numbers: .*; got 13"),
         (UNet, {"channels": 8}, ValueError, "channels must be one or more positive integers, .*; got 8"),
         (UNet, {"channels": (8, -1)}, ValueError, r"channels\[1\] must be an integer >= 1; got -1"),
         (UNet, {"skip_channels": 0}, ValueError, "skip_channels must be an integer >= 1; got 0"),

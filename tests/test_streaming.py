@@ -129,6 +129,16 @@ def test_frozen_steps_are_used_as_they_are(scan, small_blocks, tmp_path):
     np.testing.assert_array_equal(read(path), read(report.path))
 
 
+def test_predict_volume_refuses_other_angles(tmp_path):
+    """A scan that says its angles must not be reconstructed under those of another."""
+    sinograms, angles = np.ones((2, 6, 8), np.float32), np.linspace(0, 3, 6)
+    fitted = FBPReconstructor(angles=angles).fit(sinograms)
+    with pytest.raises(ValueError, match=r"states other angles than those of fit, by up to 0\.57 degrees"):
+        fitted.predict_volume(Scan(sinograms, angles=angles + 0.01), tmp_path / "x.npy")
+    assert not list(tmp_path.iterdir())
+    fitted.predict_volume(Scan(sinograms, angles=angles + 2 * np.pi), tmp_path / "x.npy")  # the same directions
+
+
 def test_predict_volume_of_sources_and_files(scan, tmp_path):
     sinograms = Pipeline(CORRECTIONS).fit_transform(SIMULATED.counts, **frames())
     fitted = fbp().fit(sinograms[:1])

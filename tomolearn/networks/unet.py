@@ -13,6 +13,7 @@ NORMALIZATIONS = ("none", "batch", "group")
 DOWNSAMPLINGS = ("max", "stride")
 UPSAMPLINGS = ("bilinear", "nearest", "transposed")
 GROUP_SIZE = 8  # channels that group normalisation takes together, where their number allows it
+MOST_LEVELS = 12
 
 
 class UNet(nn.Module):
@@ -113,6 +114,10 @@ class UNet(nn.Module):
         self.in_channels = check_integer(in_channels, "in_channels", low=1)
         out_channels = check_integer(out_channels, "out_channels", low=1)
         channels = check_channels(channels)
+        if len(channels) > MOST_LEVELS:
+            raise ValueError(
+                f"channels must be at most {MOST_LEVELS} numbers: each level halves the image; got {len(channels)}."
+            )
         if skip_channels is not None:
             skip_channels = check_integer(skip_channels, "skip_channels", low=1)
         kernel_size = check_kernel_size(kernel_size)

@@ -352,6 +352,10 @@ class LearnedScanReconstructor(_Learned, ScanReconstructor, BaseEstimator):
             return self
         return self._for_sinograms(shape[1:])
 
+    def _for_scan(self, source):
+        shape = tuple(source.shape[1:])
+        return self if shape == self.sinogram_shape_ else self._for_sinograms(shape)
+
     def _for_sinograms(self, shape):
         """A copy of this estimator, the same network in it, for sinograms of another shape."""
         other = copy.copy(self)

@@ -1,5 +1,6 @@
 """``predict_volume``: what a fitted estimator predicts for a volume of any size, from file to file."""
 
+import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -8,6 +9,8 @@ from tomolearn.io.source import SCAN_AXES, Source
 from tomolearn.streaming.scan import reconstruct_volume
 
 __all__ = ["VolumePrediction"]
+
+ANGLE_TOLERANCE = 1e-3  # radians
 
 
 class VolumePrediction:
@@ -27,8 +30,8 @@ class VolumePrediction:
         Parameters
         ----------
         source : Source, array-like or path-like
-            Line integrals (rows, angles, detectors), with sinograms as in ``fit``. Raw counts need corrections first:
-            see `tomolearn.streaming.reconstruct_volume`.
+            Line integrals (rows, angles, detectors), with sinograms as in ``fit`` or of another shape that ``predict``
+            takes. Raw counts need corrections first: see `tomolearn.streaming.reconstruct_volume`.
         out : path-like
             The volume; its suffix says the kind (see `tomolearn.io.create_sink`).
         memory : str or int, default=None
@@ -48,7 +51,8 @@ class VolumePrediction:
         NotFittedError
             If ``fit`` has not been called.
         ValueError
-            If the sinograms have another shape than in ``fit``, are not finite, or are raw counts.
+            If the sinograms have another shape than in ``fit``, are not finite, or are raw counts, or the file states
+            other angles.
         MemoryBudgetError
             If not even one slice fits into ``memory``.
         FileExistsError
@@ -58,12 +62,32 @@ class VolumePrediction:
         if not isinstance(source, Source):
             is_path = isinstance(source, str) or hasattr(source, "__fspath__")
             source = open_scan(source) if is_path else ArraySource(source, SCAN_AXES)
+        estimator = self._for_scan(source)
+        _compare_angles(estimator, source)
+        estimator = FrozenEstimator(estimator)
+        report = reconstruct_volume(
+            estimator, source, out, memory=memory, resume=resume, overwrite=overwrite, verbose=self.verbose
+        )
+        return report.path
+
+    def _for_scan(self, source):
+        """This estimator, if it takes the sinograms of ``source``."""
         if source.shape[1:] != self.sinogram_shape_:
             raise ValueError(
                 f"source must hold sinograms of shape {self.sinogram_shape_} (n_angles, n_detectors) as in fit; "
                 f"{source.name} holds {source.shape[1:]}. Fit again for another scan."
             )
-        report = reconstruct_volume(
-            FrozenEstimator(self), source, out, memory=memory, resume=resume, overwrite=overwrite, verbose=self.verbose
+        return self
+
+
+def _compare_angles(estimator, source):
+    """Raise if the file states other angles than those that the estimator was fitted with."""
+    stated, known = getattr(source, "angles", None), getattr(estimator, "angles_", None)
+    if stated is None or known is None or len(stated) != len(known):
+        return
+    apart = np.abs(np.exp(1j * np.asarray(stated)) - np.exp(1j * known)).max()
+    if apart > ANGLE_TOLERANCE:
+        raise ValueError(
+            f"{source.name} states other angles than those of fit, by up to {np.rad2deg(apart):.2g} degrees. Fit with "
+            "angles=scan.angles, angle_unit='rad'."
         )
-        return report.path

@@ -187,6 +187,7 @@ class Engine:
         _seed(_step_seed(self.options.seed, self.n_done, distributed.rank()), self.options.device)
         factor = self.schedule.factor(min(self.n_done, self.n_steps - 1), self.n_steps)
         for name, optimizer in self.optimizers.items():
+            optimizer.zero_grad(set_to_none=True)  # before the forward pass, which takes the memory that it frees
             for group, rate in zip(optimizer.param_groups, self._rates[name], strict=True):
                 group["lr"] = rate * factor
         self._weight = weight
