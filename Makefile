@@ -44,6 +44,7 @@ bench: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## time the o
 	$(PY) benchmarks/operators.py
 	$(PY) benchmarks/pipeline.py
 	$(PY) benchmarks/readers.py
+	$(PY) benchmarks/training.py
 
 tables: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## print the tables of README.md anew
 	$(PY) benchmarks/tables.py

@@ -286,8 +286,12 @@ def test_checkpoints_of_other_trainings_are_refused(tmp_path):
         fresh.fit(X, y, checkpoint=path)
     with pytest.raises(NotFittedError):
         fresh.predict(X)
+    changed = y.copy()
+    changed[len(y) // 3, 0, 0] += 0.5  # one pixel of all
+    with pytest.raises(ValueError, match="is of another training: mean and scale of the samples was"):
+        small("FBPUNetReconstructor").fit(X, changed, checkpoint=path)
     with pytest.raises(ValueError, match="is of another training: (training|validation) samples was"):
-        small("FBPUNetReconstructor").fit(X, y + 1, checkpoint=path)
+        small("FBPUNetReconstructor").fit(X[::-1], y[::-1], checkpoint=path)
     with pytest.raises(ValueError, match="is of another training: class was FBPUNetReconstructor and is IRadonMAP"):
         small("IRadonMAPReconstructor").fit(X, y, checkpoint=path)
     for state in (None, np.random.RandomState(0)):

@@ -200,6 +200,9 @@ class _Learned(TrainedEstimator, VolumePrediction, CallbackSupportMixin):
             found.append((mean, float(scale) if scale > 1e-7 * abs(mean) and scale > 0 else 1.0))
         (self.x_mean_, self.x_scale_), (self.y_mean_, self.y_scale_) = found
 
+    def _normalization(self):
+        return self.x_mean_, self.x_scale_, self.y_mean_, self.y_scale_
+
     # ---------------------------------------------------------------------------------------------- the network
 
     def _check_parameters(self):

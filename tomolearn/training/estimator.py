@@ -127,9 +127,14 @@ class TrainedEstimator(ModelFiles):
         parameters = {key: value for key, value in self.get_params(deep=False).items() if key not in FREE}
         text = json.dumps(parameters, default=lambda value: np.asarray(value).tolist(), sort_keys=True)
         found = {"class": type(self).__name__, "parameters": text}
+        found["mean and scale of the samples"] = str(self._normalization())
         for name, part in (("training samples", samples), ("validation samples", validation)):
             found[name] = "none" if part is None else _digest(part)
         return found
+
+    def _normalization(self):
+        """What was learned of all samples before the training, such as their mean; part of the fingerprint."""
+        return ()
 
     def _check_training_memory(self, n_parameters, what, remedy, other=0.0):
         """Raise before memory is taken that is not there: weights, gradients, moments, and ``other`` bytes."""
