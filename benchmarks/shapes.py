@@ -62,7 +62,7 @@ def tune():
     X, y = pairs(N_TEST, 2)
     rows = []
     for name in ("ram-lak", "shepp-logan", "cosine", "hamming", "hann"):
-        for cutoff in np.arange(0.2, 1.01, 0.1):
+        for cutoff in np.linspace(0.2, 1.0, 9):
             value, structure = quality(FBPReconstructor(filter=name, cutoff=cutoff).fit_transform(X), y)
             rows.append([name, f"{cutoff:.1f}", f"{value:.2f}", f"{structure:.3f}"])
     rows.sort(key=lambda row: -float(row[2]))
