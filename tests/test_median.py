@@ -1,8 +1,9 @@
-"""The sliding median against scipy's, at every SIMD level."""
+"""The sliding median against a slow truth and scipy's, at every SIMD level."""
 
 import numpy as np
 import pytest
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import median_filter
 
 from tomolearn._extension import SIMD_LEVELS, simd_level
@@ -22,9 +23,13 @@ def level(request):
 @pytest.mark.parametrize(
     ("length", "lines", "size"), [(1, 1, 1), (1, 3, 5), (5, 3, 3), (5, 17, 21), (40, 33, 21), (7, 70, 61), (90, 16, 51)]
 )
-def test_equals_scipy(level, dtype, length, lines, size, rng):
+def test_equals_the_slow_truth(level, dtype, length, lines, size, rng):
     x = rng.normal(size=(2, length, lines)).round(1).astype(dtype)  # rounded: equal values must not confuse it
-    expected = median_filter(x, size=(1, size, 1), mode="reflect")
+    # scipy 1.17 reads beyond its memory where the window is much longer than the axis, so it is no truth there.
+    padded = np.pad(x, ((0, 0), (size // 2, size // 2), (0, 0)), mode="symmetric")
+    expected = np.median(sliding_window_view(padded, size, axis=1), axis=-1)
+    if size <= length:
+        np.testing.assert_array_equal(median_filter(x, size=(1, size, 1), mode="reflect"), expected)
     result = sliding_median(x, size)
     assert result.dtype == dtype
     np.testing.assert_array_equal(result, expected)
