@@ -55,7 +55,7 @@ def figure(path, truth, images):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder to write (default: demo)")
-    parser.add_argument("--pairs", type=int, default=240, help="training pairs (default: 240)")
+    parser.add_argument("--pairs", type=int, default=160, help="training pairs (default: 160)")
     parser.add_argument("--epochs", type=int, default=3, help="passes through them (default: 3)")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,12 @@ import torch
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # scikit-learn's check of array API input asks for it
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
+
+
+def pytest_configure():
+    """A shell that runs the suite in the background has it ignore Ctrl-C, which some tests press."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
