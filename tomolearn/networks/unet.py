@@ -49,8 +49,8 @@ class UNet(nn.Module):
         the first channel through.
 
     block_size : int, default=1
-        Blocks of ``block_size x block_size`` pixels enter as channels of one pixel and leave likewise [3]_: 2 makes the
-        network several times faster with as good images where these are smooth over two pixels.
+        Blocks of ``block_size x block_size`` pixels enter as channels of one pixel and leave likewise [3]_, which makes
+        the network faster.
 
     Attributes
     ----------

@@ -93,7 +93,6 @@ class _Learned(TrainedEstimator, VolumePrediction, CallbackSupportMixin):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
-        tags.non_deterministic = False
         return tags
 
     @with_callbacks

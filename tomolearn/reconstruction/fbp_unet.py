@@ -31,8 +31,7 @@ class FBPUNetReconstructor(LearnedScanReconstructor):
     channels : tuple of int, default=(64, 64, 128, 128)
         Channels of the levels of the U-Net, the finest first.
     block_size : int, default=2
-        Blocks of ``block_size x block_size`` pixels are one pixel to the U-Net, with more channels: several times
-        faster.
+        Blocks of ``block_size x block_size`` pixels are one pixel to the U-Net, with more channels: faster.
     normalization : {"none", "batch", "group"}, default="none"
         After each convolution.
     residual : bool, default=True
