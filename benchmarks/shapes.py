@@ -23,7 +23,7 @@ from tomolearn import FBPReconstructor, radon
 from tomolearn.geometry import default_angles
 from tomolearn.simulation import add_photon_noise, natural_images, random_ellipses, random_shapes
 
-SIZE, PHOTONS, ABSORPTION = 64, 30, 2.0
+SIZE, PHOTONS, ABSORPTION = 64, 10, 2.0
 N_TEST = 200
 RECIPE = {"optimizer": "muon", "learning_rate": 0.01, "schedule": "cosine", "loss": "log-mse"}
 # Widths keep the weights of a row below 5 MB.
@@ -34,7 +34,7 @@ MODELS = {
     "cnn": ("CNNReconstructor", RECIPE | {"width": 384, "n_image_filters": 64}),
     "dense": ("DenseReconstructor", RECIPE | {"width": 256, "n_filters": 32}),
 }
-FBP = {"filter": "hann", "cutoff": 0.5}  # what `tune` found best on the validation images
+FBP = {"filter": "cosine", "cutoff": 0.4}  # what `tune` found best on the validation images
 
 
 def noisy_sinograms(images, seed):

@@ -1,8 +1,9 @@
 """Several processes train what one process trains: on one machine, and on two that share only a cable.
 
-This file is also the program that the processes run: ``torchrun test_distributed.py folder``.
+This file is also the program that the processes run: ``torchrun test_distributed.py folder part``.
 """
 
+import functools
 import os
 import shutil
 import subprocess
@@ -125,15 +126,21 @@ def main(folder, part):
 # ---------------------------------------------------------------------------------------------------------- the tests
 
 
-def torchrun(*arguments, folder, part, before=(), environment=None):
-    command = [*before, sys.executable, "-m", "torch.distributed.run", *arguments, __file__, str(folder), part]
+def start(*command, folder, part, environment=None):
+    """A process of this file, started by the last words of ``command``."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    return subprocess.Popen(
+        [*command, __file__, str(folder), part],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
 
 
 def finish(processes):
     try:
-        outputs = [process.communicate(timeout=120)[0] for process in processes]
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -141,7 +148,7 @@ def finish(processes):
     return outputs
 
 
-@pytest.fixture(scope="module")
+@functools.cache
 def alone():
     """What one process finds."""
     found = {}
@@ -151,17 +158,20 @@ def alone():
     return found | {"adversarial": flat(engine)}
 
 
-def assert_same(found, alone):
-    for name, value in alone.items():
+def assert_same(found, expected):
+    for name, value in expected.items():
         torch.testing.assert_close(
             found[name], value, rtol=1e-5, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
         )
 
 
-def test_two_processes_train_what_one_trains(tmp_path, alone):
-    finish([torchrun("--standalone", "--nproc-per-node", "2", folder=tmp_path, part="all")])
+def test_two_processes_train_what_one_trains(tmp_path):
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    running = start(*torchrun, folder=tmp_path, part="all")
+    alone()  # while the others import what they need
+    finish([running])
     first, second = (torch.load(tmp_path / f"all{rank}.pt") for rank in range(2))
-    assert_same(first, alone)
+    assert_same(first, alone())
     for name in set(first) - {"bars", "own checkpoint"}:
         assert torch.equal(first[name], second[name]), name
     assert first["steps when one stops after a step"] == 3 and first["steps when one stops after an epoch"] == 4
@@ -200,23 +210,18 @@ def machines():
         ip("link", "delete", ends[0], check=False)
 
 
-def test_two_machines_train_what_one_trains(tmp_path, alone, machines):
-    options = ("--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "10.77.0.1", "--master-port", "29517")
-    finish(
-        [
-            torchrun(
-                *options,
-                *("--node-rank", str(rank)),
-                folder=tmp_path,
-                part="estimators",
-                before=("ip", "netns", "exec", name),
-                environment={"GLOO_SOCKET_IFNAME": end},
-            )
-            for rank, (name, end) in enumerate(machines)
-        ]
-    )
+def test_two_machines_train_what_one_trains(tmp_path, machines):
+    """With the variables that torchrun sets; two more processes to set them would cost as much as all the rest."""
+    group = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "10.77.0.1", "MASTER_PORT": "29517"}
+    running = []
+    for rank, (name, end) in enumerate(machines):
+        environment = group | {"RANK": str(rank), "GLOO_SOCKET_IFNAME": end}
+        command = ("ip", "netns", "exec", name, sys.executable)
+        running.append(start(*command, folder=tmp_path, part="estimators", environment=environment))
+    alone()
+    finish(running)
     first, second = (torch.load(tmp_path / f"estimators{rank}.pt") for rank in range(2))
-    assert_same(first, {name: value for name, value in alone.items() if name in first})
+    assert_same(first, {name: value for name, value in alone().items() if name in first})
     assert len(first) == 4 and all(torch.equal(first[name], second[name]) for name in first)
 
 

@@ -15,11 +15,12 @@ from estimator_checks import (
     expected_failed_checks,
     parametrize_with_image_checks,
 )
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import tomolearn
+import tomolearn.denoising
 import tomolearn.preprocessing
 import tomolearn.reconstruction
 from tomolearn.base import available_memory, check_memory, register, registry
@@ -43,6 +44,10 @@ QUICK = {
     "FBPUNetReconstructor": {**TRAINED, "channels": (4, 6)},
     "IRadonMAPReconstructor": {**TRAINED, "channels": (4, 6)},
     "LearnedPrimalDualReconstructor": {**TRAINED, "n_iterations": 2, "n_primal": 2, "n_dual": 2, "n_filters": 4},
+    "Noise2InverseReconstructor": {**TRAINED, "max_epochs": 1, "channels": (4, 6), "patch_shape": (8, 8)},
+    "Noise2SelfDenoiser": {**TRAINED, "channels": (4, 6), "spacing": 2, "patch_shape": (16, 16)},
+    "TomoGANDenoiser": {**TRAINED, "max_epochs": 1, "perceptual_weight": 0, "patch_shape": (16, 16)},
+    "VAEDenoiser": {**TRAINED, "latent_dim": 4, "patch_shape": (16, 16)},
     "AirNormalizer": {"width": 1, "side": "left"},
     "BadPixelRepairer": {},
     "FlatFieldCorrector": {},
@@ -54,8 +59,9 @@ QUICK = {
     "StripeRemover": {"large_size": 5, "sorting_size": 3},
     "ZingerRemover": {},
 }
+DENOISERS = [name for name in QUICK if name.endswith("Denoiser")]
 RECONSTRUCTORS = [name for name in QUICK if name.endswith("Reconstructor")]
-LEARNED = [name for name in RECONSTRUCTORS if "max_epochs" in QUICK[name]]
+LEARNED = [name for name in RECONSTRUCTORS if "max_epochs" in QUICK[name] and name != "Noise2InverseReconstructor"]
 
 
 def quick(name):
@@ -69,9 +75,9 @@ def sinograms(n=5, n_angles=12, n_detectors=16):
 def test_the_registry_holds_every_public_estimator():
     public = {
         name: thing
-        for room in (tomolearn.reconstruction, tomolearn.preprocessing)
+        for room in (tomolearn.reconstruction, tomolearn.denoising, tomolearn.preprocessing)
         for name, thing in vars(room).items()
-        if inspect.isclass(thing) and name in room.__all__
+        if inspect.isclass(thing) and issubclass(thing, BaseEstimator) and name in room.__all__
     }
     assert registry() == public
     assert set(QUICK) == set(public)
@@ -90,7 +96,7 @@ def test_scikit_learn(estimator, check):
 def test_scikit_learn_skips_nothing(name):
     tags = get_tags(quick(name))
     assert tags.input_tags.two_d_array and not tags.no_validation and not tags._skip_test and tags.requires_fit
-    assert tags.target_tags.required == (name in LEARNED) and not tags.non_deterministic
+    assert tags.target_tags.required == (name in (*LEARNED, "TomoGANDenoiser")) and not tags.non_deterministic
     assert tags.target_tags.multi_output or name not in RECONSTRUCTORS
 
 
@@ -99,18 +105,19 @@ CASES = [
         clone(quick(name)).set_params(image_shape=(14, 15), center=7.2), sinograms(), flat={"sinogram_shape": (12, 16)}
     )
     for name in RECONSTRUCTORS
-    if name not in LEARNED
+    if "max_epochs" not in QUICK[name]
 ]
 CASES += [
     Case(
         clone(quick(name)).set_params(image_shape=(14, 15)),
         sinograms(),
-        np.random.default_rng(1).random((5, 14, 15)),
+        np.random.default_rng(1).random((5, 14, 15)) if name in LEARNED else None,
         flat={"sinogram_shape": (12, 16)},
         rtol=1e-5,  # networks compute in float32
         half_rtol=0.1,
     )
-    for name in LEARNED
+    for name in RECONSTRUCTORS
+    if "max_epochs" in QUICK[name]
 ]
 CASES += [
     Case(
@@ -120,7 +127,18 @@ CASES += [
         slices_are_independent=quick(name).n_halo_rows == 0,
     )
     for name in QUICK
-    if name not in RECONSTRUCTORS
+    if name not in RECONSTRUCTORS + DENOISERS
+]
+CASES += [
+    Case(
+        quick(name),
+        sinograms(),
+        np.random.default_rng(1).random((5, 12, 16)) if name == "TomoGANDenoiser" else None,
+        flat={"image_shape": (12, 16)},
+        rtol=1e-5,  # networks compute in float32
+        half_rtol=0.1,
+    )
+    for name in DENOISERS
 ]
 
 

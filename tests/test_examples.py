@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "examples").glob("plot_*.py"))
+# Trainings that teach nothing but run every line: the whole ones take a minute and more.
+SHORTER = {"plot_learned_reconstruction": ("--pairs", "24", "--epochs", "2")}
 
 
 def test_there_are_examples():
@@ -23,7 +25,7 @@ def test_example_runs(script, tmp_path):
     """In a folder of its own; what it writes is an image that shows something, not a blank page."""
     out = tmp_path / "out"
     done = subprocess.run(
-        [sys.executable, str(script), "--out", str(out)],
+        [sys.executable, str(script), "--out", str(out), *SHORTER.get(script.stem, ())],
         cwd=tmp_path,
         env=os.environ | {"MPLBACKEND": "Agg"},
         capture_output=True,

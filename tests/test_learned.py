@@ -37,6 +37,10 @@ def interrupt(engine):
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def fail(engine):
+    raise RuntimeError("broken off")
+
+
 # -------------------------------------------------------------------------------------------------- what is trained
 
 
@@ -201,6 +205,10 @@ def test_warm_start_goes_on():
     assert once.history_["loss"][0] < loss and not torch.equal(weights(once), before)
     cold = small("DenseReconstructor", early_stopping=False).fit(X, y).fit(X, y)
     assert torch.equal(weights(cold), before)
+    before = weights(once)
+    with pytest.raises(RuntimeError, match="broken off"):  # what was learned before is still there
+        once.fit(X, y, callbacks=[At(2, fail)])
+    assert torch.equal(weights(once), before)
     once.set_params(width=6).fit(X, y)  # another network: begun anew
     assert same_training(once, small("DenseReconstructor", width=6, early_stopping=False).fit(X, y))
 

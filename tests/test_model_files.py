@@ -220,6 +220,21 @@ LPD, UNET, AUTOMAP, DENSE = NAMES[5], NAMES[3], NAMES[0], NAMES[2]
         (DENSE, state(image_shape_=(12, -12)), r"must hold .* image_shape_, two positive integers each; got shapes"),
         (DENSE, state(sinogram_shape_=84), r"two positive integers each; got shapes \[84, "),
         (LPD, without("operator_norm_"), "wrong numbers: operator_norm_"),
+        (DENSE, state(y_scale_=-1.0), "all but the means above zero.*wrong numbers: y_scale_"),
+        (LPD, state(operator_norm_=0.0), "all but the means above zero.*wrong numbers: operator_norm_"),
+        (DENSE, state(n_features_in_=3), r"must hold n_features_in_, the 84 values of sinograms of \(7, 12\); got 3"),
+        (DENSE, without("n_features_in_"), "must hold n_features_in_, .*; got None"),
+        (
+            DENSE,
+            state(image_shape_=(9, 16)),
+            r"must be DenseNetwork\(.*image_shape=\(9, 16\)\); got DenseNetwork\(.*image_shape=\(12, 12\)\)",
+        ),
+        (DENSE, state(sinogram_shape_=(12, 7)), r"must be DenseNetwork\(sinogram_shape=\(12, 7\).*; got DenseNetwork"),
+        (
+            NAMES[4],
+            state(sinogram_shape_=(6, 14), geometry_=ParallelBeam(np.arange(6.0), 14, (12, 12))),
+            r"must be IRadonMAPNetwork\(n_detectors=14\); got IRadonMAPNetwork\(n_detectors=12\)",
+        ),
         (LPD, without("geometry_"), r"must hold geometry_, a scan of sinograms of \(7, 12\) .*; got None"),
         (LPD, state(geometry_=ParallelBeam([0.0, 1.0], 12)), r"must hold geometry_, a scan of sinograms of \(7, 12\)"),
     ],
@@ -235,6 +250,18 @@ def test_what_no_estimator_can_hold_is_refused(tmp_path, right, name, change, me
         tomolearn.load(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 64 * 2**10  # KiB
     assert time.perf_counter() - began < 5 and "hostile.tomo" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_network_of_another_estimator_is_refused(tmp_path, right, name):
+    """Its tensors are those that it names; only the class of the estimator does not go with it."""
+    own, path = right[name], tmp_path / "other.tomo"
+    for other in set(NAMES) - {name}:
+        kind = right[other].state["network_config_"][0]
+        state = own.state | {"network_config_": right[other].state["network_config_"]}
+        write_model(path, name, own.parameters, state, right[other].tensors)
+        with pytest.raises(FileFormatError, match=rf"the network of a {name} must be .*; got {kind}\("):
+            tomolearn.load(path)
 
 
 def test_the_hostile_files_are_near_to_right_ones(tmp_path, right):

@@ -13,9 +13,13 @@ from tomolearn.networks import (
     NETWORKS,
     AutomapNetwork,
     CNNNetwork,
+    ConvolutionalVAE,
     DenseNetwork,
     IRadonMAPNetwork,
+    MixedScaleDenseNetwork,
     PrimalDualNetwork,
+    TomoGANCritic,
+    TomoGANGenerator,
     UNet,
     build_network,
 )
@@ -66,6 +70,17 @@ CASES = {
         SINOGRAM,
         (A, SCALE),
     ),
+    "tomogan": (TomoGANGenerator, {"n_adjacent": 3}, (3, *IMAGE), ()),
+    "tomogan-transposed": (TomoGANGenerator, {"upsampling": "transposed"}, (1, *IMAGE), ()),
+    "critic": (TomoGANCritic, {}, (1, *IMAGE), ()),
+    "critic-patch": (TomoGANCritic, {"patch_shape": IMAGE}, (1, *IMAGE), ()),
+    "vae": (ConvolutionalVAE, {"image_shape": (12, 16), "latent_dim": 3}, (1, 12, 16), ()),
+    "msd": (
+        MixedScaleDenseNetwork,
+        {"in_channels": 2, "out_channels": 3, "depth": 7, "width": 2, "dilations": (1, 2, 3)},
+        (2, *IMAGE),
+        (),
+    ),
     "unet": (UNet, {"in_channels": 2, "out_channels": 3, "channels": (4, 6, 8)}, (2, *IMAGE), ()),
     "unet-stride": (
         UNet,
@@ -91,8 +106,11 @@ CASES = {
 
 
 def output_shape(case, n):
-    cls, config, _, _ = CASES[case]
-    return (n, config.get("out_channels", 1), *IMAGE) if cls is UNet else (n, *IMAGE)
+    cls, config, shape, _ = CASES[case]
+    if cls is TomoGANCritic:
+        return (n,)
+    images = cls in (UNet, TomoGANGenerator, ConvolutionalVAE, MixedScaleDenseNetwork)
+    return (n, config.get("out_channels", 1), *shape[1:]) if images else (n, *IMAGE)
 
 
 def built(case, dtype=torch.float32):

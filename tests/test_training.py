@@ -1,5 +1,6 @@
 """The training loop: what it learns, stops at, saves, and goes on from."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,13 +8,11 @@ import sys
 import textwrap
 import time
 
-import h5py
 import numpy as np
 import pytest
 import torch
 
 from tomolearn.exceptions import DivergenceError, FileFormatError
-from tomolearn.io import open_library
 from tomolearn.training import (
     Callback,
     Engine,
@@ -40,8 +39,12 @@ def task(seed=0, width=8, dropout=0.0, **options):
     return SupervisedTask(network, **({"learning_rate": 0.05} | options))
 
 
+def flat(tensors):
+    return torch.cat([value.reshape(-1) for value in tensors.values()])
+
+
 def weights(engine):
-    return torch.cat([value.reshape(-1) for value in engine.task.modules.state_dict().values()])
+    return flat(engine.task.modules.state_dict())
 
 
 def test_it_learns_a_line():
@@ -65,66 +68,7 @@ def test_the_loop_does_what_a_bare_loop_does():
     engine = Engine(task(), TrainingOptions(max_epochs=3, batch_size=16, seed=5))
     engine.train(samples)
     assert steps == engine.n_done == 12
-    assert torch.equal(weights(engine), torch.cat([p.reshape(-1) for p in by_hand.modules.state_dict().values()]))
-
-
-# -------------------------------------------------------------------------------------------------------- samples
-
-
-def test_each_sample_once_in_another_order_each_epoch():
-    samples = Samples(np.arange(100.0), np.arange(100.0))
-    orders = []
-    for epoch in range(2):
-        batches = list(samples.shuffled(32, np.random.default_rng((0, epoch))))
-        assert [len(x) for (x, _), _, _ in batches] == [32, 32, 32, 4] and samples.n_batches(32) == 4
-        orders.append(torch.cat([x for (x, _), _, _ in batches]))
-        assert torch.equal(orders[-1].sort().values, torch.arange(100.0))
-    assert not torch.equal(*orders)
-
-
-def test_skipped_batches_leave_the_rest_as_it_was():
-    samples = Samples(np.arange(50.0))
-    whole = [x for (x,), _, _ in samples.shuffled(8, np.random.default_rng(3))]
-    rest = [x for (x,), _, _ in samples.shuffled(8, np.random.default_rng(3), skip=4)]
-    assert len(rest) == 3 and all(torch.equal(a, b) for a, b in zip(whole[4:], rest, strict=True))
-
-
-@pytest.fixture
-def library(tmp_path):
-    """10,000 pairs of 2 x 3 in the format of the libraries, numbered."""
-    n = 10_000
-    with h5py.File(tmp_path / "library.h5", "w") as file:
-        numbers = np.arange(n, dtype=np.float32)
-        file.create_dataset("Images", data=np.broadcast_to(numbers, (2, 3, n)), chunks=(2, 3, 64))
-        file.create_dataset("Sinograms", data=np.broadcast_to(-numbers, (2, 3, n)), chunks=(2, 3, 64))
-        file["NImages"] = n
-    return tmp_path / "library.h5"
-
-
-def test_files_are_shuffled_in_windows_and_every_pair_is_read_once(library):
-    images, sinograms = open_library(library)
-    samples = Samples(sinograms, images).subset(np.delete(np.arange(10_000), [5, 77]))
-    batches = list(samples.shuffled(100, np.random.default_rng(0)))
-    assert len(batches) == samples.n_batches(100)
-    x = torch.cat([x[:, 0, 0] for (x, _), _, _ in batches])
-    y = torch.cat([y[:, 0, 0] for (_, y), _, _ in batches])
-    assert torch.equal(x, -y)
-    assert torch.equal(y.sort().values, torch.tensor(np.delete(np.arange(10_000.0), [5, 77]), dtype=torch.float32))
-    assert y[:4096].diff().eq(1).float().mean() < 0.01  # mixed, not in runs
-    skipped = list(samples.shuffled(100, np.random.default_rng(0), skip=60))
-    assert torch.equal(skipped[0][0][1], batches[60][0][1])
-    held = samples.load_if_small()
-    assert held is not samples and torch.equal(held.entries(np.array([5]))[1], samples.entries(np.array([5]))[1])
-
-
-def test_what_is_not_finite_in_a_file_is_named(library):
-    with h5py.File(library, "a") as file:
-        file["Images"][0, 0, 123] = np.nan
-    images, sinograms = open_library(library)
-    with pytest.raises(ValueError, match=r"library\.h5.*samples \d+ to \d+, must be finite; got 1 NaN"):
-        list(Samples(sinograms, images).in_order(100))
-    with pytest.raises(ValueError, match="one entry per sample; got 3 and 4"):
-        Samples(np.zeros(3), np.zeros(4))
+    assert torch.equal(weights(engine), flat(by_hand.modules.state_dict()))
 
 
 # -------------------------------------------------------------------------------------------- stopping, schedules
@@ -139,7 +83,7 @@ class Losses(Callback):
         self._losses, self.value = losses, next(losses)
 
     def on_epoch_end(self, engine):
-        self.weights.append(weights(engine).clone())
+        self.weights.append(flat(engine._ema or engine.task.modules.state_dict()))
         self.value = next(self._losses, 99.0)
 
 
@@ -150,8 +94,7 @@ def test_early_stopping_keeps_the_best_weights(ema_decay):
     engine = Engine(one, TrainingOptions(max_epochs=20, n_iter_no_change=3, ema_decay=ema_decay), [losses])
     history = engine.train(line(), line(8))
     assert history["val_loss"] == [5, 3, 4, 2, 2, 6, 7] and engine.best_epoch == 4
-    if ema_decay is None:
-        assert torch.equal(weights(engine), losses.weights[3])
+    assert torch.equal(weights(engine), losses.weights[3])
 
 
 def test_without_early_stopping_the_last_weights_are_kept():
@@ -177,6 +120,41 @@ def test_the_running_mean_of_weights():
         decay = min(0.9, (1 + step) / (10 + step))
         mean = decay * mean + (1 - decay) * value
     torch.testing.assert_close(weights(engine), mean)
+
+
+def test_a_running_mean_of_weights_goes_with_the_latest_statistics():
+    """Of a batch norm: with those of the beginning, validation would see another network."""
+    x = np.random.default_rng(0).normal(50, 5, (64, 1)).astype(np.float32)
+    seen = []
+
+    class Note(Callback):
+        def on_step_end(self, engine):
+            seen.append(network[0].running_mean.clone())
+
+    network = torch.nn.Sequential(torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1))
+    one = SupervisedTask(network, learning_rate=0.05)
+    settings = TrainingOptions(max_epochs=40, batch_size=16, ema_decay=0.9, n_iter_no_change=40)
+    history = Engine(one, settings, [Note()]).train(Samples(x, x - 50), Samples(x, x - 50))
+    assert history["val_loss"][-1] < 2 and any(torch.equal(network[0].running_mean, mean) for mean in seen[3::4])
+    assert network[0].running_mean.item() == pytest.approx(50, abs=2)
+
+
+def test_validation_within_an_epoch_changes_nothing():
+    class Validate(Callback):
+        def on_step_end(self, engine):
+            engine.validate(line(8))
+
+    settings = TrainingOptions(max_epochs=2, batch_size=16, ema_decay=0.9)
+    plain, watched = Engine(task(dropout=0.5), settings), Engine(task(dropout=0.5), settings, [Validate()])
+    plain.train(line())
+    watched.train(line())
+    assert torch.equal(weights(plain), weights(watched))
+
+
+def test_the_global_generator_stays_as_it_was():
+    one, before = task(dropout=0.2), torch.random.get_rng_state()
+    Engine(one, TrainingOptions(max_epochs=1)).train(line())
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_schedules():
@@ -213,6 +191,17 @@ def test_gradients_are_clipped():
 def test_a_loss_that_is_not_finite_is_an_error():
     with pytest.raises(DivergenceError, match=r"loss is no longer finite in step \d+ \(epoch 1\). Lower learning_rate"):
         Engine(task(learning_rate=1e30), TrainingOptions(max_epochs=3, batch_size=8)).train(line())
+
+
+def test_what_is_not_finite_after_a_step_is_an_error():
+    one = task()
+    one.validation_step = lambda engine, batch: {"loss": torch.tensor(float("nan"))}
+    with pytest.raises(DivergenceError, match=r"val_loss is no longer finite after epoch 1\. Lower learning_rate"):
+        Engine(one, TrainingOptions(max_epochs=3)).train(line(), line(8))
+    # The slope of the root is infinite at zero: a finite loss and no finite step.
+    kink = SupervisedTask(torch.nn.Linear(1, 1, bias=False), loss=lambda y, target: (0 * y).square().sum().sqrt())
+    with pytest.raises(DivergenceError, match=r"a weight is no longer finite after step 1\. Lower learning_rate"):
+        Engine(kink, TrainingOptions(max_epochs=1, batch_size=64)).train(line())
 
 
 def test_stop_after_some_time():
@@ -286,52 +275,55 @@ def test_a_training_that_was_broken_off_ends_with_the_same_weights(tmp_path, ste
     assert again.n_done == whole.n_done and torch.equal(weights(again), weights(whole))
 
 
+class At(Callback):
+    """Sends a signal to this process after a step."""
+
+    def __init__(self, step, number):
+        self.step, self.number = step, number
+
+    def on_step_end(self, engine):
+        if engine.n_done == self.step:
+            os.kill(os.getpid(), self.number)
+
+
 SCRIPT = """
-    import os, signal, sys
+    import signal, sys
     sys.path.insert(0, {tests!r})
     import torch
-    from test_training import Callback, Engine, line, options, task, weights
+    from test_training import At, Engine, line, options, task
     torch.set_num_threads(1)
-    class At(Callback):
-        def on_step_end(self, engine):
-            if engine.n_done == {step}:
-                os.kill(os.getpid(), getattr(signal, {signal!r}))
-    engine = Engine(task(dropout=0.2), options({checkpoint!r}), [At()])
-    try:
-        engine.train(line(), line(20, seed=1))
-    except KeyboardInterrupt:
-        print("interrupted", engine.n_done)
-    torch.save(weights(engine), {out!r})
+    Engine(task(dropout=0.2), options({checkpoint!r}), [At(13, signal.SIGKILL)]).train(line(), line(20, seed=1))
 """
 
 
-def run_script(tmp_path, step, signal_name="SIGKILL"):
-    code = textwrap.dedent(SCRIPT).format(
-        tests=os.path.dirname(__file__),
-        step=step,
-        signal=signal_name,
-        checkpoint=str(tmp_path / "c.pt"),
-        out=str(tmp_path / "weights.pt"),
-    )
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+def assert_continued(checkpoint, step):
+    """From a checkpoint of this step or the one before, to the weights of a training that was not broken off."""
+    began = []
+
+    class Note(Callback):
+        def on_train_begin(self, engine):
+            began.append(engine.n_done)
+
+    whole = Engine(task(dropout=0.2), options())
+    whole.train(line(), line(20, seed=1))
+    resumed = Engine(task(seed=9, dropout=0.2), options(checkpoint), [Note()])
+    resumed.train(line(), line(20, seed=1))
+    assert began[0] in (step - 1, step) and torch.equal(weights(resumed), weights(whole))
 
 
 def test_a_killed_process_is_continued_to_the_same_weights(tmp_path):
-    whole = Engine(task(dropout=0.2), options())
-    whole.train(line(), line(20, seed=1))
-    assert run_script(tmp_path, 13).returncode == -signal.SIGKILL
-    assert not (tmp_path / "weights.pt").exists() and (tmp_path / "c.pt").exists()
-    assert run_script(tmp_path, -1).returncode == 0
-    assert torch.equal(torch.load(tmp_path / "weights.pt"), weights(whole))
+    code = textwrap.dedent(SCRIPT).format(tests=os.path.dirname(__file__), checkpoint=str(tmp_path / "c.pt"))
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    assert_continued(tmp_path / "c.pt", 13)
 
 
 def test_ctrl_c_sets_the_best_weights_and_loses_nothing(tmp_path):
-    whole = Engine(task(dropout=0.2), options())
-    whole.train(line(), line(20, seed=1))
-    run = run_script(tmp_path, 13, "SIGINT")
-    assert run.stdout.split() == ["interrupted", "13"], run.stderr
-    run_script(tmp_path, -1)
-    assert torch.equal(torch.load(tmp_path / "weights.pt"), weights(whole))
+    broken = Engine(task(dropout=0.2), options(tmp_path / "c.pt"), [At(13, signal.SIGINT)])
+    with pytest.raises(KeyboardInterrupt):
+        broken.train(line(), line(20, seed=1))
+    assert broken.n_done == 13 and torch.equal(weights(broken), flat(broken.kept()))
+    assert_continued(tmp_path / "c.pt", 13)
 
 
 def test_checkpoints_of_other_trainings_are_refused(tmp_path):
@@ -339,6 +331,12 @@ def test_checkpoints_of_other_trainings_are_refused(tmp_path):
     Engine(task(), options(path, fingerprint={"parameters": "a"})).train(line(), line(8))
     with pytest.raises(ValueError, match=r"c\.pt is of another training: parameters was a and is b\. Delete the file"):
         Engine(task(), options(path, fingerprint={"parameters": "b"})).train(line(), line(8))
+    kinds = [json.dumps({"loss": kind, "batch_size": 4}) for kind in ("mse", "mae")]
+    Engine(task(), options(tmp_path / "d.pt", fingerprint={"parameters": kinds[0]})).train(line(), line(8))
+    with pytest.raises(ValueError, match=r'parameters was \{"loss": "mse"\} and is \{"loss": "mae"\}\. Delete'):
+        Engine(task(), options(tmp_path / "d.pt", fingerprint={"parameters": kinds[1]})).train(line(), line(8))
+    with pytest.raises(ValueError, match=r"checkpoint must be a file in a folder that exists; got .*nowhere.*c\.pt"):
+        Engine(task(), options(tmp_path / "nowhere" / "c.pt")).train(line())
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(FileFormatError, match=r"c\.pt is broken or no checkpoint"):
         Engine(task(), options(path)).train(line(), line(8))
@@ -350,7 +348,7 @@ def test_checkpoints_of_other_trainings_are_refused(tmp_path):
 # ------------------------------------------------------------------------------------------------------- hardware
 
 
-def test_devices_and_precisions():
+def test_devices_and_precisions(monkeypatch):
     cpu = torch.device("cpu")
     assert find_device("cpu") == cpu and find_device("auto").type in ("cpu", "cuda")
     for wrong in ("gpu", "meta", 3.5, "mps"):
@@ -360,7 +358,9 @@ def test_devices_and_precisions():
         find_device("cuda:99")
     assert autocast_dtype("float32", cpu, training=True) is None
     assert autocast_dtype("auto", cpu, training=False) is None
-    assert autocast_dtype("auto", cpu, training=True) in (None, torch.bfloat16)
+    for fast, dtype in ((True, torch.bfloat16), (False, None)):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda fast=fast: fast)
+        assert autocast_dtype("auto", cpu, training=True) == dtype
     assert autocast_dtype("bfloat16", cpu, training=False) == torch.bfloat16
 
 

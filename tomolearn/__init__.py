@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "geometry": ("ParallelBeam",),
     "io": ("create_sink", "open_library", "open_pairs", "open_scan", "open_volume", "write_scan"),
-    "metrics": ("dice", "iou", "mcc", "mse", "nrmse", "psnr", "scorer", "ssim"),
+    "metrics": ("Consistency", "consistency", "dice", "iou", "mcc", "mse", "nrmse", "psnr", "scorer", "ssim"),
     "operators": ("GradientOperator", "LinearOperator", "RadonOperator"),
     "ops": ("backproject", "backproject_adjoint", "extract_patches", "radon", "radon_adjoint", "stitch_patches"),
     "preprocessing": (
@@ -33,9 +33,11 @@ _EXPORTS = {
         "FBPUNetReconstructor",
         "IRadonMAPReconstructor",
         "LearnedPrimalDualReconstructor",
+        "Noise2InverseReconstructor",
         "SIRTReconstructor",
         "TVReconstructor",
     ),
+    "denoising": ("Noise2SelfDenoiser", "TomoGANDenoiser", "VAEDenoiser"),
     "solvers": ("cgls", "fbp", "sirt", "tv"),
     "streaming": ("reconstruct_volume",),
 }

@@ -7,6 +7,7 @@ from tqdm.auto import tqdm
 
 from tomolearn.base.memory import check_memory
 from tomolearn.base.stacks import BLOCK, SinogramInput
+from tomolearn.base.targets import check_targets, variance_weighted_r2
 
 __all__ = ["Reconstructor"]
 
@@ -113,27 +114,12 @@ class Reconstructor(SinogramInput, ClassNamePrefixFeaturesOutMixin, TransformerM
         ------
         ValueError
             If ``y`` is not finite, has another shape, or all its images are the same.
-
-        Notes
-        -----
-        scikit-learn's ``r2_score(..., multioutput="variance_weighted")`` is the same but that it leaves out the errors
-        in pixels that have one value in all the true images, as the background has.
         """
         images = self.predict(X)
         flat = images.ndim == 2
         images = images.reshape(len(images), -1)
-        y = self._check_images(y, *images.shape, weak=flat and self.image_shape is None)
-        mean = y.mean(axis=0, dtype=np.float64)
-        # slice by slice: float64 copies of a whole stack would take more memory than the prediction
-        sse = sum(np.square(np.subtract(a, b, dtype=np.float64)).sum() for a, b in zip(y, images, strict=True))
-        sst = sum(np.square(a - mean).sum() for a in y)
-        if not np.isfinite(sst):
-            raise ValueError("y must be finite; got NaN or infinite values. Repair them, or leave such images out.")
-        if sst == 0:
-            raise ValueError(
-                f"y must hold at least 2 different images, since R2 compares with their mean; got {len(y)} of one kind."
-            )
-        return float(1 - sse / sst)
+        y = check_targets(y, len(images), self.image_shape_, weak=flat and self.image_shape is None)
+        return variance_weighted_r2(y, images)
 
     def of_slices(self, start, stop):
         """The fitted reconstructor of some of the slices: itself, unless it knows something of each slice.
@@ -176,15 +162,3 @@ class Reconstructor(SinogramInput, ClassNamePrefixFeaturesOutMixin, TransformerM
     def _reconstruct(self, A, y, step):
         """Images (k, rows, columns) of the sinograms ``y`` (k, n_angles, n_detectors), tensors; calls ``step()``."""
         raise NotImplementedError
-
-    def _check_images(self, y, n, n_pixels, *, weak):
-        """``y`` as numbers (n, n_pixels); ``weak``: one value a slice will do."""
-        y = np.asarray(y)
-        y = y if y.dtype.kind in "fiub" else y.astype(np.float64)
-        if weak and y.shape in ((n,), (n, 1)):
-            return np.broadcast_to(y.reshape(n, 1), (n, n_pixels))
-        if y.shape not in ((n, *self.image_shape_), (n, n_pixels)):
-            raise ValueError(
-                f"y must have shape {(n, *self.image_shape_)} or {(n, n_pixels)}, as the images; got {y.shape}."
-            )
-        return y.reshape(n, n_pixels)

@@ -3,8 +3,9 @@
 The reference comes first, ``(y_true, y_pred)``, as in scikit-learn.
 """
 
+from tomolearn.metrics.consistency import Consistency, consistency
 from tomolearn.metrics.images import mse, nrmse, psnr, ssim
 from tomolearn.metrics.scorers import scorer
 from tomolearn.metrics.segmentation import dice, iou, mcc
 
-__all__ = ["dice", "iou", "mcc", "mse", "nrmse", "psnr", "scorer", "ssim"]
+__all__ = ["Consistency", "consistency", "dice", "iou", "mcc", "mse", "nrmse", "psnr", "scorer", "ssim"]

@@ -1,4 +1,4 @@
-"""Networks by name: the only classes that a model file may ask for."""
+"""Networks by name: the only classes that a model file may ask for. Feature networks are none of them."""
 
 import inspect
 
@@ -8,14 +8,28 @@ from tomolearn.networks.automap import AutomapNetwork
 from tomolearn.networks.cnn import CNNNetwork
 from tomolearn.networks.dense import DenseNetwork
 from tomolearn.networks.iradonmap import IRadonMAPNetwork
+from tomolearn.networks.msd import MixedScaleDenseNetwork
 from tomolearn.networks.primal_dual import PrimalDualNetwork
+from tomolearn.networks.tomogan import TomoGANCritic, TomoGANGenerator
 from tomolearn.networks.unet import UNet
+from tomolearn.networks.vae import ConvolutionalVAE
 
 __all__ = ["NETWORKS", "build_network"]
 
 NETWORKS = {
     network.__name__: network
-    for network in (AutomapNetwork, CNNNetwork, DenseNetwork, IRadonMAPNetwork, PrimalDualNetwork, UNet)
+    for network in (
+        AutomapNetwork,
+        CNNNetwork,
+        ConvolutionalVAE,
+        DenseNetwork,
+        IRadonMAPNetwork,
+        MixedScaleDenseNetwork,
+        PrimalDualNetwork,
+        TomoGANCritic,
+        TomoGANGenerator,
+        UNet,
+    )
 }
 
 

@@ -129,6 +129,8 @@ class AirNormalizer(Corrector):
     True
     """
 
+    couples_projections = False  # each is divided by its own air
+
     def __init__(self, *, width=None, side="both", sinogram_shape=None):
         self.width = width
         self.side = side

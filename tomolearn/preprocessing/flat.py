@@ -250,6 +250,8 @@ class FlatFieldCorrector(Corrector):
     array([[[1.  , 0.5 , 0.25]]], dtype=float32)
     """
 
+    couples_projections = False  # the noise of the flat fields is common to all: rings, which are no noise to a network
+
     def __init__(self, *, average="mean", dead="repair", sinogram_shape=None):
         self.average = average
         self.dead = dead

@@ -110,6 +110,8 @@ class MinusLog(Corrector):
     True
     """
 
+    couples_projections = False
+
     def __init__(self, *, floor=FLOOR, sinogram_shape=None):
         self.floor = floor
         self.sinogram_shape = sinogram_shape

@@ -184,6 +184,8 @@ class ZingerRemover(Corrector):
     {'zingers replaced': 1}
     """
 
+    couples_projections = False  # but for the few values that are replaced
+
     def __init__(self, *, threshold=0.2, size=3, sinogram_shape=None):
         self.threshold = threshold
         self.size = size
@@ -320,6 +322,8 @@ class BadPixelRepairer(Corrector):
     """
 
     _allow_nan = True
+
+    couples_projections = False  # but for projections without any value
 
     def __init__(self, *, sinogram_shape=None):
         self.sinogram_shape = sinogram_shape

@@ -280,6 +280,8 @@ class PaganinFilter(Corrector):
     (True, 39)
     """
 
+    couples_projections = False  # filters within a projection
+
     def __init__(
         self,
         *,

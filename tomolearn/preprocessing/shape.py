@@ -112,6 +112,8 @@ class SinogramPadder(ReshapingCorrector):
     (array([[[1., 1., 2., 2., 2., 2.]]]), 1.5)
     """
 
+    couples_projections = False
+
     def __init__(self, *, width=None, mode="edge", sinogram_shape=None):
         self.width = width
         self.mode = mode
@@ -238,6 +240,8 @@ class SinogramBinner(ReshapingCorrector):
     >>> binner.transform(X), binner.transform_center(2.0)
     (array([[[0.5, 2.5]]]), 0.75)
     """
+
+    couples_projections = False  # no projection enters two sums
 
     def __init__(self, *, angle_factor=1, detector_factor=2, sinogram_shape=None):
         self.angle_factor = angle_factor

@@ -339,6 +339,14 @@ class HalfAcquisitionStitcher(ReshapingCorrector):
         self.angle_unit = angle_unit
         self.sinogram_shape = sinogram_shape
 
+    @property
+    def couples_projections(self):
+        """Whether a view enters two: where no view is opposite and it is interpolated between its neighbours."""
+        n_angles = self.sinogram_shape_[0] if hasattr(self, "sinogram_shape_") else np.size(self.angles)
+        if self.angles is None and not hasattr(self, "sinogram_shape_"):
+            return False  # as for an even number of equally spaced views, which is not known yet
+        return bool(_Halves(n_angles, self.angles, self.angle_unit).weight.any())
+
     def fit(self, X, y=None):
         """Find the axis, unless it is given.
 

@@ -176,6 +176,8 @@ class StripeRemover(Corrector):
     # with errors of up to a pixel behind it.
     shows_axis = False
 
+    couples_projections = False  # subtracts what all have in common; tests/test_noise2inverse.py measures it
+
     def __init__(
         self,
         *,

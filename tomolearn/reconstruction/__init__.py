@@ -6,6 +6,7 @@ from tomolearn.reconstruction.dense import CNNReconstructor, DenseReconstructor
 from tomolearn.reconstruction.fbp_unet import FBPUNetReconstructor
 from tomolearn.reconstruction.iradonmap import IRadonMAPReconstructor
 from tomolearn.reconstruction.iterative import CGLSReconstructor, SIRTReconstructor, TVReconstructor
+from tomolearn.reconstruction.noise2inverse import Noise2InverseReconstructor
 from tomolearn.reconstruction.primal_dual import LearnedPrimalDualReconstructor
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "FBPUNetReconstructor",
     "IRadonMAPReconstructor",
     "LearnedPrimalDualReconstructor",
+    "Noise2InverseReconstructor",
     "SIRTReconstructor",
     "TVReconstructor",
 ]

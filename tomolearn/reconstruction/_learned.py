@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from tomolearn._validation import check_choice, check_shape
 from tomolearn.base import Reconstructor, ScanReconstructor, check_memory
+from tomolearn.base.targets import check_targets
 from tomolearn.exceptions import FileFormatError, GeometryError
 from tomolearn.geometry import ParallelBeam
 from tomolearn.io.source import Source
@@ -20,62 +21,11 @@ from tomolearn.training import Samples, SupervisedTask, TrainedEstimator
 from tomolearn.training import _distributed as distributed
 from tomolearn.training._fit_callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from tomolearn.training.hardware import autocast_dtype, find_device
-from tomolearn.training.parameters import describe_training
 
-__all__ = ["LearnedReconstructor", "LearnedScanReconstructor", "describe", "unet_features"]
+__all__ = ["LearnedReconstructor", "LearnedScanReconstructor", "unet_features"]
 
 LOSSES = {"mse": torch.nn.functional.mse_loss, "mae": torch.nn.functional.l1_loss, "log-mse": log_mse_loss}
 PIXELS = 2**18  # of images that a network predicts at a time: its features take some hundred times their memory
-
-_TEXTS = {
-    "{scan}": """
-    angles : array-like of shape (n_angles,), default=None
-        In any order and spacing. None: equally spaced over half a turn, ``linspace(0, pi, n_angles, endpoint=False)``.
-    angle_unit : {"rad", "deg", None}, default=None
-        Unit of ``angles``; None means radians and is refused for values that look like degrees.
-    center : float, default=None
-        Detector coordinate of the rotation axis. None: the middle, ``(n_detectors - 1) / 2``.
-    detector_spacing : float, default=1.0
-        Width of a detector bin in pixels of the image.
-    image_shape : tuple of two int, default=None
-        Rows and columns of an image. None: those of a stack ``y``; else ``(n_detectors, n_detectors)``.
-    sinogram_shape : tuple of two int, default=None
-        Angles and detectors of a sinogram, needed for flat ``X`` only. None: a flat row is a sinogram of one angle.
-    """,
-    "{augmentation}": """
-    augmentation : bool, default=False
-        In training, reflect and turn each batch at random, sinograms and images alike, in the up to eight ways that map
-        the scan onto itself: equally spaced angles over half a turn have them, with the axis in the middle.
-    """,
-    "{shapes}": """
-    image_shape : tuple of two int, default=None
-        Rows and columns of an image. None: those of a stack ``y``; else ``(n_detectors, n_detectors)``.
-    sinogram_shape : tuple of two int, default=None
-        Angles and detectors of a sinogram, needed for flat ``X`` only. None: a flat row is a sinogram of one angle.
-    """,
-    "{scanned}": """
-    geometry_ : ParallelBeam
-        The scan.
-    angles_ : ndarray of shape (n_angles,), float64
-        In radians.
-    center_ : float
-        The centre that is used.
-    """,
-    "{learned}": """
-    x_mean_, x_scale_, y_mean_, y_scale_ : float
-        Mean and scale of sinograms and images, by which they are normalised.
-    sinogram_shape_, image_shape_ : tuple of two int
-    n_features_in_ : int
-        ``n_angles * n_detectors``.
-    feature_names_in_ : ndarray of str
-        Column names; only if ``X`` was a data frame.
-    """,
-}
-
-
-def describe(learning_rate, loss="mse", optimizer="adam"):
-    """Fill in the parameters and attributes that learned reconstructors share: a class decorator."""
-    return describe_training(learning_rate, loss, optimizer, _TEXTS)
 
 
 def unet_features(channels, block_size, *, kept):
@@ -139,7 +89,7 @@ class _Learned(TrainedEstimator, VolumePrediction, CallbackSupportMixin):
         self._check_parameters()
         distributed.join(find_device(self.device))
         samples = self._learn_shapes(X, y if isinstance(y, Source) else np.asarray(y))
-        validation = None if X_val is None else self._pair(self._check_sinograms(X_val), y_val, "y_val")
+        validation = None if X_val is None else self._validation_pair(X_val, y_val)
         config = self._network_config()
         self._check_need()
         with torch.device("meta"):
@@ -176,18 +126,31 @@ class _Learned(TrainedEstimator, VolumePrediction, CallbackSupportMixin):
             if y.shape != (n, *self.image_shape_):
                 raise ValueError(f"{name} must have shape {(n, *self.image_shape_)}; {y.name} has {y.shape}.")
         else:
-            if np.iscomplexobj(y):
-                raise ValueError(f"{name} must be real; got complex numbers. Take their magnitude or their real part.")
             weak = not isinstance(X, Source) and X.ndim == 2 and self.image_shape is None
-            y = self._check_images(y, n, self._n_features_out, weak=weak).reshape(n, *self.image_shape_)
+            self._check_flat_images(np.shape(y), n, name)
+            y = check_targets(y, n, self.image_shape_, weak=weak, name=name).reshape(n, *self.image_shape_)
             if y.dtype.kind == "f" and not np.isfinite(np.sum(y, dtype=np.float64)):
                 raise ValueError(f"{name} must be finite; got NaN or infinite values. Repair them, or leave them out.")
         return Samples(X if isinstance(X, Source) else X.reshape(n, *self.sinogram_shape_), y)
 
+    def _check_flat_images(self, shape, n, name):
+        """Raise for flat images whose sides must be told."""
+        if self.image_shape is None and len(shape) == 2 and shape[0] == n and shape[1] not in (1, self._n_features_out):
+            raise ValueError(
+                f"{name} must have shape {(n, *self.image_shape_)} or {(n, self._n_features_out)}, as the images; got "
+                f"{shape}. Give image_shape, the rows and columns of an image, or {name} of shape (n, rows, columns)."
+            )
+
+    def _validation_pair(self, X, y):
+        try:
+            return self._pair(self._check_sinograms(X), y, "y_val")
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"in X_val and y_val: {error}") from error
+
     def _learn_normalization(self, samples):
         """Mean and scale of sinograms and images, one number each."""
         sums = torch.zeros(2, 3, dtype=torch.float64)
-        for parts, count in samples.in_order(256):
+        for parts, count in samples.in_order():
             if count:
                 for row, part in zip(sums, parts, strict=True):
                     part = part.double()
@@ -247,10 +210,6 @@ class _Learned(TrainedEstimator, VolumePrediction, CallbackSupportMixin):
             "Take smaller images or a network of fewer channels.",
         )
 
-    def _network_config(self):
-        """Name and arguments for `tomolearn.networks.build_network`."""
-        raise NotImplementedError
-
     def _forward(self, network, x, A):
         """Images in units of ``y_scale_`` around ``y_mean_``, of sinograms ``x`` as they came, float32."""
         return network((x - self.x_mean_) / self.x_scale_)
@@ -291,10 +250,17 @@ class _Learned(TrainedEstimator, VolumePrediction, CallbackSupportMixin):
         shapes = [state.get(key) for key in ("sinogram_shape_", "image_shape_")]
         pairs = [shape for shape in shapes if isinstance(shape, tuple) and len(shape) == 2]
         wrong = [key for key in self._numbers if not (isinstance(state.get(key), float) and np.isfinite(state[key]))]
+        wrong += [key for key in self._numbers if not key.endswith("_mean_") and key not in wrong and state[key] <= 0]
         if wrong or len(pairs) < 2 or not all(type(n) is int and n > 0 for shape in pairs for n in shape):
             raise FileFormatError(
-                f"{name} must hold finite numbers {', '.join(self._numbers)} and sinogram_shape_ and image_shape_, "
-                f"two positive integers each; got shapes {shapes!r:.200}, wrong numbers: {', '.join(wrong) or 'none'}."
+                f"{name} must hold finite numbers {', '.join(self._numbers)}, all but the means above zero, and "
+                f"sinogram_shape_ and image_shape_, two positive integers each; got shapes {shapes!r:.200}, wrong "
+                f"numbers: {', '.join(wrong) or 'none'}."
+            )
+        if state.get("n_features_in_") != shapes[0][0] * shapes[0][1]:
+            raise FileFormatError(
+                f"{name} must hold n_features_in_, the {shapes[0][0] * shapes[0][1]} values of sinograms of "
+                f"{shapes[0]}; got {state.get('n_features_in_')!r:.200}."
             )
         super()._set_model_state(state, tensors, name)
 
@@ -306,6 +272,9 @@ class LearnedReconstructor(_Learned, Reconstructor, BaseEstimator):
         X = self._check_sinograms(X, reset=True)
         self.image_shape_ = self._asked_image_shape(y) or (self.sinogram_shape_[1],) * 2
         return self._pair(X, y)
+
+    def _network_shapes(self):
+        return {"sinogram_shape": self.sinogram_shape_, "image_shape": self.image_shape_}
 
 
 class LearnedScanReconstructor(_Learned, ScanReconstructor, BaseEstimator):
@@ -349,7 +318,7 @@ class LearnedScanReconstructor(_Learned, ScanReconstructor, BaseEstimator):
     def _suited(self, X):
         """This estimator, or a copy for stacks of another shape than in ``fit``."""
         check_is_fitted(self)
-        shape = tuple(np.shape(X)) if hasattr(X, "shape") else ()
+        shape = tuple(X.shape if hasattr(X, "shape") else np.asarray(X).shape)
         if len(shape) != 3 or 0 in shape or shape[1:] == self.sinogram_shape_:
             return self
         return self._for_sinograms(shape[1:])

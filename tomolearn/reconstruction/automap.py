@@ -3,7 +3,8 @@
 from tomolearn._validation import check_real
 from tomolearn.base import register
 from tomolearn.networks import AutomapNetwork
-from tomolearn.reconstruction._learned import LearnedReconstructor, describe
+from tomolearn.reconstruction._learned import LearnedReconstructor
+from tomolearn.reconstruction._parameters import describe
 from tomolearn.training.parameters import store
 
 __all__ = ["AutomapReconstructor"]
@@ -30,7 +31,8 @@ class AutomapReconstructor(LearnedReconstructor):
     n_filters : int, default=64
         Channels of the convolutions.
     input_noise : float, default=0.01
-        In training, sinogram values are multiplied by uniform numbers between 1 - input_noise and 1 + input_noise.
+        In training, normalised sinogram values are multiplied by uniform numbers between 1 - input_noise and
+        1 + input_noise.
     activation_penalty : float, default=1e-4
         Weight of the sum of the second convolution's activations beside the sum of squared errors.
     {shapes}
@@ -62,6 +64,8 @@ class AutomapReconstructor(LearnedReconstructor):
     >>> estimator.fit(sinograms, images).predict(sinograms[:2]).shape
     (2, 16, 16)
     """
+
+    _network_name = "AutomapNetwork"
 
     def __init__(
         self,
@@ -104,13 +108,14 @@ class AutomapReconstructor(LearnedReconstructor):
             f"Set rank, for instance rank=256, to factorise them; got rank={self.rank}.",
         )
 
+    def _activations(self):
+        return 0, 2 * self.n_filters
+
     def _features(self):
         return 0, 2 * self.n_filters
 
-    def _network_config(self):
-        names = ("rank", "layout", "n_filters", "input_noise")
-        shapes = {"sinogram_shape": self.sinogram_shape_, "image_shape": self.image_shape_}
-        return "AutomapNetwork", shapes | {name: getattr(self, name) for name in names}
+    def _network_options(self):
+        return {name: getattr(self, name) for name in ("rank", "layout", "n_filters", "input_noise")}
 
     def _task_options(self, network, A):
         if not self.activation_penalty:

@@ -2,7 +2,8 @@
 
 from tomolearn.base import register
 from tomolearn.networks import CNNNetwork, DenseNetwork
-from tomolearn.reconstruction._learned import LearnedReconstructor, describe
+from tomolearn.reconstruction._learned import LearnedReconstructor
+from tomolearn.reconstruction._parameters import describe
 from tomolearn.training.parameters import store
 
 __all__ = ["CNNReconstructor", "DenseReconstructor"]
@@ -46,6 +47,8 @@ class DenseReconstructor(LearnedReconstructor):
     (2, 16, 16)
     """
 
+    _network_name = "DenseNetwork"
+
     def __init__(
         self,
         *,
@@ -82,12 +85,14 @@ class DenseReconstructor(LearnedReconstructor):
             f"Lower width; got width={self.width}.",
         )
 
+    def _activations(self):
+        return 0, 3 * self.n_filters
+
     def _features(self):
         return 0, 2 * self.n_filters
 
-    def _network_config(self):
-        shapes = {"sinogram_shape": self.sinogram_shape_, "image_shape": self.image_shape_}
-        return "DenseNetwork", shapes | {"width": self.width, "n_filters": self.n_filters}
+    def _network_options(self):
+        return {"width": self.width, "n_filters": self.n_filters}
 
 
 @register
@@ -132,6 +137,8 @@ class CNNReconstructor(LearnedReconstructor):
     (2, 16, 16)
     """
 
+    _network_name = "CNNNetwork"
+
     def __init__(
         self,
         *,
@@ -171,9 +178,11 @@ class CNNReconstructor(LearnedReconstructor):
             f"Lower width; got width={self.width}.",
         )
 
+    def _activations(self):
+        return self.n_filters / 3, 3 * self.n_image_filters  # a quarter, a sixteenth ... of the sinogram
+
     def _features(self):
         return self.n_filters / 2, 2 * self.n_image_filters  # those of the sinogram after a stride of two
 
-    def _network_config(self):
-        shapes = {"sinogram_shape": self.sinogram_shape_, "image_shape": self.image_shape_}
-        return "CNNNetwork", shapes | self._sizes() | {"dropout": self.dropout}
+    def _network_options(self):
+        return self._sizes() | {"dropout": self.dropout}

@@ -5,7 +5,8 @@ import torch
 from tomolearn._validation import check_choice
 from tomolearn.base import register
 from tomolearn.ops.filters import padded_length, ramp_filter
-from tomolearn.reconstruction._learned import LearnedScanReconstructor, describe, unet_features
+from tomolearn.reconstruction._learned import LearnedScanReconstructor, unet_features
+from tomolearn.reconstruction._parameters import describe
 from tomolearn.solvers import fbp
 from tomolearn.training.parameters import store
 
@@ -64,6 +65,7 @@ class FBPUNetReconstructor(LearnedScanReconstructor):
     """
 
     _scales_only = True
+    _network_name = "UNet"
 
     def __init__(
         self,
@@ -115,9 +117,9 @@ class FBPUNetReconstructor(LearnedScanReconstructor):
     def _features(self):
         return 0, unet_features(self.channels, self.block_size, kept=False)
 
-    def _network_config(self):
+    def _network_options(self):
         names = ("channels", "block_size", "normalization", "residual")
-        return "UNet", {"upsampling": "transposed", **{name: getattr(self, name) for name in names}}
+        return {"upsampling": "transposed", **{name: getattr(self, name) for name in names}}
 
     def _forward(self, network, x, A):
         with torch.no_grad():

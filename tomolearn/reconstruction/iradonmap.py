@@ -1,7 +1,9 @@
 """iRadonMAP: the filter of a back-projection is learned, and its image refined."""
 
 from tomolearn.base import register
-from tomolearn.reconstruction._learned import LearnedScanReconstructor, describe, unet_features
+from tomolearn.exceptions import GeometryError
+from tomolearn.reconstruction._learned import LearnedScanReconstructor, unet_features
+from tomolearn.reconstruction._parameters import describe
 from tomolearn.training.parameters import store
 
 __all__ = ["IRadonMAPReconstructor"]
@@ -56,6 +58,7 @@ class IRadonMAPReconstructor(LearnedScanReconstructor):
     """
 
     _scales_only = True
+    _network_name = "IRadonMAPNetwork"
 
     def __init__(
         self,
@@ -98,10 +101,21 @@ class IRadonMAPReconstructor(LearnedScanReconstructor):
     def _features(self):
         return 0, unet_features(self.channels, self.block_size, kept=False)
 
-    def _network_config(self):
+    def _network_shapes(self):
+        return {"n_detectors": self.sinogram_shape_[1]}
+
+    def _network_options(self):
         names = ("channels", "block_size", "normalization", "residual", "init")
-        config = {"upsampling": "transposed", **{name: getattr(self, name) for name in names}}
-        return "IRadonMAPNetwork", {"n_detectors": self.sinogram_shape_[1], **config}
+        return {"upsampling": "transposed", **{name: getattr(self, name) for name in names}}
+
+    def _for_sinograms(self, shape):
+        if shape[1] != self.sinogram_shape_[1]:
+            raise GeometryError(
+                f"X must hold sinograms of {self.sinogram_shape_[1]} detectors as in fit, for the learned filter has a "
+                f"weight for each pair of them; got shape {shape} (n_angles, n_detectors). Fit again for another "
+                "detector."
+            )
+        return super()._for_sinograms(shape)
 
     def _forward(self, network, x, A):
         return network(x / self.y_scale_, A)

@@ -1,7 +1,8 @@
 """Learned primal-dual: an unrolled iteration between image and data."""
 
 from tomolearn.base import register
-from tomolearn.reconstruction._learned import LearnedScanReconstructor, describe
+from tomolearn.reconstruction._learned import LearnedScanReconstructor
+from tomolearn.reconstruction._parameters import describe
 from tomolearn.training.parameters import store
 
 __all__ = ["LearnedPrimalDualReconstructor"]
@@ -60,6 +61,7 @@ class LearnedPrimalDualReconstructor(LearnedScanReconstructor):
     """
 
     _scales_only = True
+    _network_name = "PrimalDualNetwork"
     _numbers = (*LearnedScanReconstructor._numbers, "operator_norm_")
 
     def __init__(
@@ -108,9 +110,9 @@ class LearnedPrimalDualReconstructor(LearnedScanReconstructor):
     def _features(self):
         return tuple(24 + 2 * (self.n_filters + n) for n in (self.n_dual, self.n_primal))
 
-    def _network_config(self):
+    def _network_options(self):
         names = ("n_iterations", "n_primal", "n_dual", "n_filters", "n_layers", "filtered")
-        return "PrimalDualNetwork", {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names}
 
     def _forward(self, network, x, A):
         return network(x / self.y_scale_, A, self.operator_norm_)

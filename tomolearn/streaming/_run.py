@@ -2,26 +2,21 @@
 
 import contextlib
 import copy
-import os
-import platform
 import re
 import time
-from pathlib import Path
 
 import joblib
 import numpy as np
-import sklearn
-import torch
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from tomolearn import __version__
 from tomolearn.base import Reconstructor
 from tomolearn.geometry import as_radians
 from tomolearn.preprocessing import find_center
 from tomolearn.preprocessing._views import N_TRIED_ROWS, telling_rows, tried_rows
+from tomolearn.streaming._facts import digest, plain_parameters, versions, without_folder
 
 __all__ = ["ScanRun"]
 
@@ -205,8 +200,8 @@ class ScanRun:
     def identity(self):
         """What tells this run from another."""
         scan = self.scan
-        what = [[name, type(_unfrozen(step)).__name__, _digest(_state(step))] for name, step in self.steps]
-        found = {"scan": _without_folder(scan.name), "scan_shape": list(scan.shape), "steps": what}
+        what = [[name, type(_unfrozen(step)).__name__, digest(_state(step))] for name, step in self.steps]
+        found = {"scan": without_folder(scan.name), "scan_shape": list(scan.shape), "steps": what}
         return found | {"values of the scan": self.values}
 
     def facts(self):
@@ -217,12 +212,9 @@ class ScanRun:
         unit = "rad" if hasattr(step, "angles_") else getattr(step, "angle_unit", None)
         spacing = float(getattr(step, "detector_spacing", 1.0))
         pixel_size = getattr(self.scan, "metadata", {}).get("pixel_size")
-        parameters = {
-            f"{name}__{key}": value
-            for name, one in self.steps
-            for key, value in _unfrozen(one).get_params(deep=False).items()
-            if key != "angles" and (value is None or isinstance(value, str | int | float | tuple | list))
-        }
+        parameters = {}
+        for name, one in self.steps:
+            parameters |= plain_parameters(_unfrozen(one), f"{name}__")
         return {
             "axes": ["slices", "rows", "columns"],
             "pixel_size": 1.0 if pixel_size is None else float(pixel_size) / spacing,
@@ -231,22 +223,10 @@ class ScanRun:
             "center": None if self.center is None else np.asarray(self.center, float).tolist(),
             "angles": None if angles is None else as_radians(angles, unit).tolist(),
             "angle_unit": "rad",
-            "source": _without_folder(self.scan.name),
+            "source": without_folder(self.scan.name),
             "parameters": parameters,
-            "versions": {
-                "tomolearn": __version__,
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "scikit-learn": sklearn.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
         }
-
-
-def _without_folder(name):
-    """``scan.h5:exchange/data`` of a source's name."""
-    file, colon, inside = str(name).partition(":")
-    return Path(file).name + colon + inside
 
 
 def _flat_steps(name, step):
@@ -254,13 +234,6 @@ def _flat_steps(name, step):
     if isinstance(step, Pipeline):
         return [inner for inner_name, one in step.steps for inner in _flat_steps(inner_name, one)]
     return [] if step is None or isinstance(step, str) else [(name, step)]  # "passthrough"
-
-
-def _digest(state):
-    try:
-        return joblib.hash(state)
-    except Exception:  # it holds what cannot be pickled, such as a lambda: never the same as that of another run
-        return os.urandom(16).hex()
 
 
 def _unfrozen(step):

@@ -1,17 +1,18 @@
 """From a raw scan to a volume: the steps of a Pipeline, block by block."""
 
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from tomolearn.base import Reconstructor
 from tomolearn.io import create_sink, open_scan
 from tomolearn.io.source import Source
+from tomolearn.streaming._facts import keep_input
 from tomolearn.streaming._run import ScanRun
 from tomolearn.streaming.engine import run_blocks
 from tomolearn.streaming.plan import check_resumed, plan_blocks
@@ -109,7 +110,8 @@ def reconstruct_volume(
     Raises
     ------
     ValueError, TypeError
-        If the pipeline has no reconstructor, a step refuses its data, or ``out`` would replace the scan.
+        If the pipeline has no reconstructor, a step refuses its data, ``out`` would replace the scan, or the
+        reconstructor was to be trained on the scan before or needs projections that a step before it mixes.
     MemoryBudgetError
         If not even one slice fits into ``memory``, or the blocks of the run that is resumed do not.
     FileFormatError
@@ -131,10 +133,14 @@ def reconstruct_volume(
     ((3, 16, 16), (3, 16, 16))
     """
     scan = scan if isinstance(scan, Source) else open_scan(scan)
-    _keep_input(scan, out)
+    keep_input(scan, out, "scan")
     run = ScanRun(pipeline, scan)
     began = time.perf_counter()
+    _check_trained(*run.steps[run.where])
     run.learn_scan()
+    reconstructor = _unfrozen(run.steps[run.where][1])
+    if getattr(reconstructor, "needs_independent_projections", False):
+        _check_independent(run.steps[: run.where], type(reconstructor).__name__)
     seconds = {"center": time.perf_counter() - began}
     began = time.perf_counter()
     shape, result_dtype, slice_bytes = run.try_one_slice()
@@ -166,17 +172,31 @@ def reconstruct_volume(
     return Report(sink.path, shape, run.center, counts, seconds, len(sink.blocks), len(done), n_slices)
 
 
-def _keep_input(scan, out):
-    """The output must not be a file of the scan, nor a folder around one: overwriting would lose what was measured."""
-    out = Path(out).resolve()
-    for part in (scan, getattr(scan, "flats", None), getattr(scan, "darks", None)):
-        name = getattr(part, "name", "")
-        file = name if os.path.exists(name) else name.partition(":")[0]
-        if file and os.path.exists(file) and (out == (file := Path(file).resolve()) or out in file.parents):
-            raise ValueError(f"the output {out} would replace the scan {name}; choose another name.")
+def _unfrozen(step):
+    return step.estimator if isinstance(step, FrozenEstimator) else step
 
 
-def sample_sinograms(steps, scan):
+def _check_trained(name, step):
+    """A reconstructor that learns from the scan itself must have done so: a block would train a network of its own."""
+    if getattr(step, "trains_on_scan", False) and not isinstance(step, FrozenEstimator):
+        raise ValueError(
+            f"step {name!r}, a {type(step).__name__}, learns from the scan and must not do so block by block; fit it "
+            "on corrected sinograms first, and give FrozenEstimator(fitted) here."
+        )
+
+
+def _check_independent(steps, whose):
+    """No step may put the noise of one projection into another."""
+    for name, step in steps:
+        step = _unfrozen(step)
+        if getattr(step, "couples_projections", False):
+            raise ValueError(
+                f"step {name!r}, a {type(step).__name__}, couples projections, whose noise must be independent for "
+                f"{whose}; leave it out, or take another reconstructor."
+            )
+
+
+def sample_sinograms(steps, scan, *, independent=False):
     """Corrected sinograms of some rows of a scan, their stripes left in: what its rotation axis is looked for in.
 
     Parameters
@@ -185,6 +205,8 @@ def sample_sinograms(steps, scan):
         The corrections, unfitted.
     scan : Scan or path-like
         As for `reconstruct_volume`.
+    independent : bool, default=False
+        Refuse steps that couple projections: for training on sinograms whose noise must be independent.
 
     Returns
     -------
@@ -198,7 +220,7 @@ def sample_sinograms(steps, scan):
     Raises
     ------
     ValueError
-        If the scan holds flat fields and no step takes them.
+        If the scan holds flat fields and no step takes them, or a step couples projections with ``independent``.
 
     Examples
     --------
@@ -213,6 +235,8 @@ def sample_sinograms(steps, scan):
     scan = scan if isinstance(scan, Source) else open_scan(scan)
     run = ScanRun(Pipeline([*steps, ("reconstruct", _Anything())]), scan)
     run.learn_scan()
+    if independent:
+        _check_independent(run.steps[: run.where], "independent=True")
     sinograms, rows = run.sample()
     return sinograms, run.steps[run.where][1].angles, rows
 

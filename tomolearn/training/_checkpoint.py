@@ -1,5 +1,6 @@
 """Checkpoints: files from which a training goes on as if it had not been broken off."""
 
+import json
 import os
 from pathlib import Path
 
@@ -56,9 +57,12 @@ def read_checkpoint(path, fingerprint):
     FileFormatError
         If the file is no checkpoint.
     ValueError
-        If it belongs to another training; the message names what differs.
+        If it belongs to another training, and the message names what differs; or if its folder is not there.
     """
-    if not Path(path).exists():
+    path = Path(path)
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"checkpoint must be a file in a folder that exists; got {path}. Make the folder first.")
+    if not path.exists():
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -70,8 +74,19 @@ def read_checkpoint(path, fingerprint):
     differing = sorted(key for key in known | fingerprint if known.get(key) != fingerprint.get(key))
     if differing:
         key = differing[0]
+        was, now = _differing_parts(known.get(key), fingerprint.get(key))
         raise ValueError(
-            f"checkpoint {path} is of another training: {key} was {known.get(key)} and is {fingerprint.get(key)}. "
-            "Delete the file, choose another name, or train with what it was begun with."
+            f"checkpoint {path} is of another training: {key} was {was} and is {now}. Delete the file, choose another "
+            "name, or train with what it was begun with."
         )
     return state
+
+
+def _differing_parts(was, now):
+    """Of two dictionaries, as JSON, what is not the same; else both as they are."""
+    try:
+        before, after = json.loads(was), json.loads(now)
+        keys = [key for key in before | after if before.get(key) != after.get(key)]
+    except (TypeError, ValueError, AttributeError):
+        return was, now
+    return tuple(json.dumps({key: part.get(key) for key in keys}) for part in (before, after))

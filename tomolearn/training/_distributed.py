@@ -61,7 +61,7 @@ def add_gradients(parameters) -> None:
     if size() == 1:
         return
     parameters = [p for p in parameters if p.requires_grad]
-    for dtype in {p.dtype for p in parameters}:
+    for dtype in dict.fromkeys(p.dtype for p in parameters):  # in one order in all processes, as of a set it is not
         group = [p for p in parameters if p.dtype == dtype]
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in group])
         dist.all_reduce(flat)

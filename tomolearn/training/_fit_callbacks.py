@@ -40,7 +40,7 @@ class FitCallbacks(Callback):
 
     def on_epoch_end(self, engine):
         # A function, called only by callbacks that look at the estimator: it copies the network.
-        now = {"reconstruction_attributes": lambda: {"network_": _kept(engine)}}
+        now = {"reconstruction_attributes": lambda: {"network_": kept_network(engine)}}
         engine.stop = self._epoch.call_on_fit_task_end(**self._what, **now) or engine.stop
 
     def finish(self):
@@ -48,10 +48,8 @@ class FitCallbacks(Callback):
         self._fit.call_on_fit_task_end(**self._what, reconstruction_attributes={})
 
 
-def _kept(engine):
+def kept_network(engine):
     """A copy of the network with the weights that would be kept if the training ended now."""
     modules = copy.deepcopy(engine.task.modules)
-    weights = engine.kept()
-    if weights is not None:
-        modules.load_state_dict(weights)
+    modules.load_state_dict(engine.kept(), strict=False)
     return modules["network"].eval()

@@ -115,5 +115,4 @@ class ProgressBar(Callback):
         self._bar.set_postfix(epoch=engine.epoch, **latest)
 
     def on_train_end(self, engine):
-        if hasattr(self, "_bar"):
-            self._bar.close()
+        self._bar.close()

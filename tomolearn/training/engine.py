@@ -15,10 +15,13 @@ from tomolearn.exceptions import DivergenceError
 from tomolearn.training import _distributed as distributed
 from tomolearn.training._checkpoint import read_checkpoint, write_checkpoint
 from tomolearn.training._interrupt import deferred_interrupt
+from tomolearn.training.hardware import fork_random, seed_random
 from tomolearn.training.history import History
 from tomolearn.training.schedules import Schedule
 
 __all__ = ["Engine", "TrainingOptions"]
+
+REMEDY = "Lower learning_rate, or set gradient_clipping."
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class TrainingOptions:
         Largest norm of the gradient of one optimiser.
     ema_decay : float, default=None
         The weights that are validated and kept are a running mean, ``ema = decay * ema + (1 - decay) * weights``; in
-        the first steps the decay is smaller.
+        the first steps the decay is smaller. Buffers, such as the statistics of batch norms, are the latest.
     device : str, default="cpu"
     autocast : torch.dtype, default=None
         Of mixed precision; None: float32 throughout.
@@ -115,7 +118,7 @@ class Engine:
     # ------------------------------------------------------------------------------------------------ the loop
 
     def train(self, samples, validation=None) -> History:
-        """Run until ``max_epochs``, early stopping, or a callback ends it.
+        """Run until ``max_epochs``, early stopping, or a callback ends it. Global random generators stay as they were.
 
         Parameters
         ----------
@@ -129,7 +132,11 @@ class Engine:
         Raises
         ------
         DivergenceError
-            If the loss is no longer finite.
+            If a loss or a weight is no longer finite.
+        ValueError
+            If the checkpoint belongs to another training or to a folder that is not there.
+        FileFormatError
+            If the checkpoint is broken.
         KeyboardInterrupt
             On Ctrl-C, when the best weights so far have been set and a checkpoint has been written.
         """
@@ -138,14 +145,13 @@ class Engine:
         self.task.modules.to(device)
         self.optimizers = self.task.optimizers()
         self._rates = {name: [g["lr"] for g in o.param_groups] for name, o in self.optimizers.items()}
-        self._per_epoch = samples.n_batches(options.batch_size)
-        self.n_steps = options.max_epochs * self._per_epoch
+        self.n_steps = options.max_epochs * samples.n_batches(options.batch_size)
         if options.ema_decay is not None:
-            self._ema = _copy(self.task.modules)
+            self._ema = {name: value.detach().clone() for name, value in self.task.modules.named_parameters()}
         self._resume()
         self._call("on_train_begin")
         try:
-            with deferred_interrupt() as self._pressed:
+            with fork_random(device), deferred_interrupt() as self._pressed:
                 while self.epoch < options.max_epochs and not self._finished() and not self._asked_to_stop():
                     self._train_epoch(samples, validation)
             if self._pressed:
@@ -153,6 +159,8 @@ class Engine:
         finally:
             self._keep_the_best()
             self._call("on_train_end")
+        if not all(bool(torch.isfinite(value.sum())) for value in self.task.modules.parameters()):
+            raise DivergenceError(f"a weight is no longer finite after step {self.n_done}. {REMEDY}")
         return self.history
 
     def _train_epoch(self, samples, validation):
@@ -172,9 +180,10 @@ class Engine:
         rate = next(iter(self.optimizers.values())).param_groups[0]["lr"]
         watched = losses["loss"]
         if validation is not None:
-            found = self.validate(validation)
-            losses |= {f"val_{name}": value for name, value in found.items()}
+            losses |= {f"val_{name}": value for name, value in self.validate(validation).items()}
             watched = losses["val_loss"]
+            if not np.isfinite(watched):
+                raise DivergenceError(f"val_loss is no longer finite after epoch {self.epoch + 1}. {REMEDY}")
         self.history.add(losses | {"learning_rate": rate, "seconds": time.perf_counter() - began})
         self.epoch, self._in_epoch, self._sums, self._seconds = self.epoch + 1, 0, {}, 0.0
         self.schedule.end_epoch(watched)
@@ -184,7 +193,7 @@ class Engine:
 
     def _step(self, batch, weight, n):
         # Noise of a step depends on seed and step alone, so that a resumed training draws what an unbroken one draws.
-        _seed(_step_seed(self.options.seed, self.n_done, distributed.rank()), self.options.device)
+        seed_random(_step_seed(self.options.seed, self.n_done, distributed.rank()), self.options.device)
         factor = self.schedule.factor(min(self.n_done, self.n_steps - 1), self.n_steps)
         for name, optimizer in self.optimizers.items():
             optimizer.zero_grad(set_to_none=True)  # before the forward pass, which takes the memory that it frees
@@ -198,8 +207,7 @@ class Engine:
             sums[1] += n
             if not np.isfinite(sums[0]):
                 raise DivergenceError(
-                    f"{name} is no longer finite in step {self.n_done + 1} (epoch {self.epoch + 1}). Lower "
-                    "learning_rate, or set gradient_clipping."
+                    f"{name} is no longer finite in step {self.n_done + 1} (epoch {self.epoch + 1}). {REMEDY}"
                 )
         self.n_done, self._in_epoch = self.n_done + 1, self._in_epoch + 1
         self._call("on_step_end")
@@ -241,7 +249,7 @@ class Engine:
     # -------------------------------------------------------------------------------------------- validation
 
     def validate(self, samples) -> dict:
-        """Mean losses over ``samples``, with the weights that would be kept.
+        """Mean losses over ``samples`` with the present weights, or their running mean where there is one.
 
         Parameters
         ----------
@@ -251,16 +259,16 @@ class Engine:
         -------
         dict of str to float
         """
-        own = _swap(self.task.modules, self._ema)
-        self.task.modules.eval()
-        sums, counted = {}, 0.0
-        with torch.no_grad():
+        modules, sums, counted = self.task.modules, {}, 0.0
+        in_training = modules.training
+        modules.eval()
+        with torch.no_grad(), self._mean_weights():
             for batch, count in samples.in_order(self.options.batch_size):
                 batch = tuple(part.to(self.options.device) for part in batch)
                 for name, value in self.task.validation_step(self, batch).items():
                     sums[name] = sums.get(name, 0.0) + float(value) * count
                 counted += count
-        _swap(self.task.modules, own)
+        modules.train(in_training)
         total = distributed.add_up(torch.tensor([*sums.values(), counted], dtype=torch.float64))
         return {name: float(value / total[-1]) for name, value in zip(sums, total[:-1], strict=True)}
 
@@ -274,11 +282,31 @@ class Engine:
             self.best_epoch = self.epoch
         elif loss < self._best_loss:
             self._best_loss, self._waited, self.best_epoch = loss, 0, self.epoch
-            self._best = _copy(self.task.modules)
-            if self._ema is not None:
-                self._best |= {name: value.clone() for name, value in self._ema.items()}
+            with self._mean_weights():
+                weights = self.task.modules.state_dict()
+                if self._best is None:
+                    self._best = {name: torch.empty_like(value) for name, value in weights.items()}
+                for name, value in weights.items():  # into the memory of the best before
+                    self._best[name].copy_(value)
         else:
             self._waited += 1
+
+    @contextlib.contextmanager
+    def _mean_weights(self):
+        """The modules have the running mean of their weights, where there is one, and it has theirs."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self):
+        if self._ema is not None:
+            for name, value in self.task.modules.named_parameters():  # one at a time: no second copy of them all
+                own = value.clone()
+                value.copy_(self._ema[name])
+                self._ema[name].copy_(own)
 
     def _asked_to_stop(self):
         """Has one of the processes been told to stop?"""
@@ -291,17 +319,17 @@ class Engine:
         return self.options.n_iter_no_change is not None and self._waited >= self.options.n_iter_no_change
 
     def kept(self):
-        """Weights that are kept if the training ends now.
+        """What would differ from the modules if the training ended now.
 
         Returns
         -------
-        dict of str to Tensor or None
-            None: those that the modules have.
+        dict of str to Tensor
+            For ``load_state_dict(..., strict=False)`` of the modules.
         """
-        return self._best if self._best is not None else self._ema
+        return self._best or self._ema or {}
 
     def _keep_the_best(self):
-        _swap(self.task.modules, self.kept())
+        self.task.modules.load_state_dict(self.kept(), strict=False)
         self.task.modules.eval()
 
     # ------------------------------------------------------------------------------------------- checkpoints
@@ -350,23 +378,3 @@ class Engine:
 def _step_seed(seed, step, rank):
     entropy = (seed, step, rank) if rank else (seed, step)  # processes draw noise of their own for their samples
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _seed(seed, device):
-    """As ``torch.manual_seed``, which takes a millisecond to leave a note for each kind of device that is not there."""
-    torch.default_generator.manual_seed(seed)
-    if torch.device(device).type == "cuda":
-        torch.cuda.manual_seed_all(seed)
-
-
-def _copy(modules):
-    return {name: value.detach().clone() for name, value in modules.state_dict().items()}
-
-
-def _swap(modules, weights):
-    """Put ``weights`` into the modules and return what was there; None: leave them."""
-    if weights is None:
-        return None
-    before = _copy(modules)
-    modules.load_state_dict(weights)
-    return before

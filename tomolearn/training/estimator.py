@@ -1,5 +1,6 @@
 """What all trained estimators share: the parameters of a training, the run itself, pickles and files of the result."""
 
+import copy
 import hashlib
 import json
 import numbers
@@ -15,7 +16,7 @@ from tomolearn.networks import build_network
 from tomolearn.training import _distributed as distributed
 from tomolearn.training.callbacks import ProgressBar
 from tomolearn.training.engine import Engine, TrainingOptions
-from tomolearn.training.hardware import PRECISIONS, autocast_dtype, find_device
+from tomolearn.training.hardware import PRECISIONS, autocast_dtype, find_device, fork_random, seed_random
 from tomolearn.training.schedules import SCHEDULES
 from tomolearn.training.tasks import OPTIMIZERS
 
@@ -24,7 +25,7 @@ __all__ = ["TrainedEstimator"]
 BYTES = 16  # of a weight in training with Adam: itself, its gradient, and two moments
 # What may differ between the training that a checkpoint belongs to and the one that continues it.
 FREE = ("max_epochs", "verbose", "device", "n_iter_no_change", "warm_start")
-COUNTS = ("n_iterations", "n_layers")  # arguments of networks that say how many layers there are
+COUNTS = ("n_iterations", "n_layers", "depth")  # arguments of networks that say how many layers there are
 MOST_LEVELS = 12  # of a network in a file: a U-Net takes 2**n_levels steps to find its receptive radius
 
 
@@ -40,6 +41,20 @@ class TrainedEstimator(ModelFiles):
     >>> hasattr(TrainedEstimator, "save")
     True
     """
+
+    _network_name = ""  # in `tomolearn.networks`
+
+    def _network_config(self):
+        """Name and arguments for `tomolearn.networks.build_network`."""
+        return self._network_name, self._network_shapes() | self._network_options()
+
+    def _network_shapes(self):
+        """Those arguments that follow from the shapes of the samples."""
+        return {}
+
+    def _network_options(self):
+        """Those that are, or follow from, parameters of the estimator."""
+        raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------------- training
 
@@ -78,9 +93,11 @@ class TrainedEstimator(ModelFiles):
         if validation is None and self.early_stopping:
             samples, validation = self._split(samples, seed)
         keeps = self.warm_start and getattr(self, "network_config_", None) == config
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(seed)
-            network = self.network_ if keeps else build_network(*config)
+        parts = samples.load_if_small(), None if validation is None else validation.load_if_small()
+        with fork_random(device):
+            seed_random(seed, device)
+            # A copy: should the training fail, the network of the fit before is still there.
+            network = copy.deepcopy(self.network_) if keeps else build_network(*config)
             task = make_task(network.to(memory_format=torch.channels_last))
             options = TrainingOptions(
                 max_epochs=self.max_epochs,
@@ -98,7 +115,7 @@ class TrainedEstimator(ModelFiles):
             bars = [ProgressBar(type(self).__name__)] if self.verbose and distributed.rank() == 0 else []
             engine = Engine(task, options, [*bars, *callbacks])
             try:
-                engine.train(samples.load_if_small(), validation and validation.load_if_small())
+                engine.train(*parts)
             except KeyboardInterrupt:
                 self._keep(network, config, engine)
                 raise
@@ -115,7 +132,7 @@ class TrainedEstimator(ModelFiles):
 
     def _split(self, samples, seed):
         """Samples to learn from and to validate; None for the latter where there are too few."""
-        n = len(samples)
+        n = samples.n_distinct
         n_held = min(round(self.validation_fraction * n), n - 1)
         if n_held < 1:
             return samples, None
@@ -165,7 +182,19 @@ class TrainedEstimator(ModelFiles):
             raise FileFormatError(f"{name} names no network, expected network_config_ with a name and values.")
         self._check_shapes(config, tensors, name)
         super()._set_model_state(state, {}, name)
+        self._check_network(name)
         self.network_ = rebuild(config, tensors)
+
+    def _check_network(self, name):
+        """Raise unless the network of a file is of the kind and of the shapes that this estimator has in it."""
+        kind, found = self.network_config_
+        wanted = self._network_shapes()
+        shapes = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+        if kind != self._network_name or any(shapes.get(key) != value for key, value in wanted.items()):
+            raise FileFormatError(
+                f"{name}: the network of a {type(self).__name__} must be {_described(self._network_name, wanted)}; got "
+                f"{_described(kind, {key: shapes.get(key) for key in wanted})}."
+            )
 
     def _check_shapes(self, config, tensors, name):
         """Raise unless the tensors of a file are those of the network it names; nothing large is built for that."""
@@ -219,15 +248,19 @@ def rebuild(config, weights):
     -------
     torch.nn.Module
     """
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with fork_random("cpu"):
         network = build_network(*config)
     network.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})  # copies
     return network.to(memory_format=torch.channels_last).eval()
 
 
+def _described(name, arguments):
+    return f"{name}({', '.join(f'{key}={value!r:.80}' for key, value in arguments.items())})"
+
+
 def _digest(samples):
     """A fingerprint of the data: number, shapes, and the values of some samples."""
-    shown = np.unique(np.linspace(0, len(samples) - 1, 8).astype(int))
+    shown = np.unique(np.linspace(0, samples.n_distinct - 1, 8).astype(int))
     parts = samples.entries(shown)
     digest = hashlib.sha256(str([len(samples), *(tuple(part.shape) for part in parts)]).encode())
     for part in parts:

@@ -4,11 +4,13 @@ import inspect
 
 __all__ = ["describe_training", "store"]
 
-_PARAMETERS = """
+_LOSS = """
     loss : {"mse", "mae", "log-mse"}, default="{loss}"
         Between images in units of their standard deviation: mean squared error, mean absolute error, or the mean over
         the images of the logarithm of their mean squared error. The last one is what the mean PSNR measures; every
         image counts alike, however small its error is.
+"""
+_PARAMETERS = """
     optimizer : {"adam", "adamw", "muon", "rmsprop"}, default="{optimizer}"
         Those of torch, with torch's other values, but for "muon", which orthogonalises the steps of weight matrices and
         kernels (see `tomolearn.training.muon`); it wants a ten times larger learning rate.
@@ -68,7 +70,9 @@ def describe_training(learning_rate, loss="mse", optimizer="adam", texts=None):
     ----------
     learning_rate : float
         The estimator's default.
-    loss, optimizer : str
+    loss : str, default="mse"
+        Likewise; None: the estimator has no such parameter.
+    optimizer : str, default="adam"
         Likewise.
     texts : dict of str to str, default=None
         More marks and what stands for them.
@@ -91,8 +95,8 @@ def describe_training(learning_rate, loss="mse", optimizer="adam", texts=None):
     >>> "learning_rate : float, default=0.001" in Estimator.__doc__
     True
     """
-    training = _PARAMETERS.replace("{learning_rate}", f"{learning_rate:g}").replace("{loss}", loss)
-    training = training.replace("{optimizer}", optimizer)
+    training = _PARAMETERS if loss is None else _LOSS.replace("{loss}", loss) + _PARAMETERS.lstrip("\n")
+    training = training.replace("{learning_rate}", f"{learning_rate:g}").replace("{optimizer}", optimizer)
     texts = {"{training}": training, "{trained}": _ATTRIBUTES, **(texts or {})}
 
     def fill(cls):
