@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
-from tomolearn import consistency, radon
+from tomolearn import FBPReconstructor, Noise2SelfDenoiser, TVReconstructor, consistency, radon
 from tomolearn.exceptions import GeometryError
 from tomolearn.geometry import default_angles
 from tomolearn.simulation import add_photon_noise, random_foam
@@ -87,6 +87,21 @@ def test_slices_centres_units_and_spacing(foam):
     assert np.corrcoef(shifted.map.ravel(), whole.map.ravel())[0, 1] > 0.99
     flipped = consistency(images, sinograms[:, :, ::-1], ANGLES)
     assert flipped.fraction > 2 * whole.fraction
+
+
+def test_estimators_check_themselves(foam):
+    truth, sinograms = foam
+    noisy = measured(sinograms, 1000)
+    reconstructor = TVReconstructor(regularization=1.0, max_iter=30).fit(noisy)
+    expected = consistency(reconstructor.predict(noisy), noisy, ANGLES)
+    np.testing.assert_array_equal(reconstructor.consistency(noisy).map, expected.map)
+    flat = TVReconstructor(regularization=1.0, max_iter=30, sinogram_shape=(SIZE, SIZE), angles=ANGLES)
+    flat.set_params(center=np.full(2, (SIZE - 1) / 2)).fit(noisy.reshape(2, -1))
+    np.testing.assert_allclose(flat.consistency(noisy.reshape(2, -1)).map, expected.map, atol=0.05)
+    X = FBPReconstructor().fit_transform(noisy)
+    denoiser = Noise2SelfDenoiser(channels=(4, 6), max_epochs=1, random_state=0).fit(X)
+    expected = consistency(denoiser.predict(X), noisy, ANGLES)
+    np.testing.assert_array_equal(denoiser.consistency(X, noisy, ANGLES).map, expected.map)
 
 
 def test_mistakes_are_named(foam):

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from tomolearn.base.image_predictor import ImagePredictor
 from tomolearn.base.targets import check_targets, variance_weighted_r2
+from tomolearn.metrics import consistency
 
 __all__ = ["Denoiser"]
 
@@ -124,6 +125,44 @@ class Denoiser(ImagePredictor, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         shape = images.shape[1:] if images.ndim == 3 else self.image_shape_
         y = check_targets(y, len(images), shape, weak=images.ndim == 2 and self.image_shape is None)
         return variance_weighted_r2(y, images.reshape(len(images), -1))
+
+    def consistency(self, X, sinograms, angles, *, center=None, detector_spacing=1.0, angle_unit=None):
+        """Denoise slices, project them, and report where they contradict the measured data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, rows, columns) or (n, n_adjacent, rows, columns)
+            Noisy slices, in 1 / pixel.
+        sinograms : array-like of shape (n, n_angles, n_detectors)
+            The measured data that they were reconstructed from: line integrals in pixel lengths.
+        angles : array-like of shape (n_angles,)
+            In any order and spacing.
+        center : float or array-like, default=None
+            Detector coordinate of the rotation axis, as in `tomolearn.ops.radon`; None: the middle of the detector.
+        detector_spacing : float, default=1.0
+            Width of a detector bin in pixels.
+        angle_unit : {"rad", "deg", None}, default=None
+            Unit of ``angles``; None means radians and is refused for values that look like degrees.
+
+        Returns
+        -------
+        Consistency
+            See `tomolearn.metrics.consistency`: ``map`` and ``fraction``.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` has not been called.
+        GeometryError
+            If angles or centre do not make a scan.
+        ValueError, TypeError
+            If ``X`` or ``sinograms`` are not finite or do not go together, or a number is out of its range.
+        MemoryBudgetError
+            If the images do not fit into memory.
+        """
+        images = self.predict(X)
+        scan = {"center": center, "detector_spacing": detector_spacing, "angle_unit": angle_unit}
+        return consistency(images, sinograms, angles, **scan)
 
     @property
     def _n_features_out(self):

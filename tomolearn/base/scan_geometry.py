@@ -10,6 +10,7 @@ from tomolearn._validation import check_integer
 from tomolearn.base.reconstructor import Reconstructor
 from tomolearn.exceptions import GeometryError
 from tomolearn.geometry import ParallelBeam, as_radians, default_angles
+from tomolearn.metrics import consistency
 from tomolearn.operators import RadonOperator
 
 __all__ = ["ScanReconstructor"]
@@ -47,6 +48,42 @@ class ScanReconstructor(Reconstructor):
         part.center_ = self.center_[start:stop]
         part.geometry_ = dataclasses.replace(self.geometry_, center=part.center_[:, None], angle_unit="rad")
         return part
+
+    def consistency(self, X):
+        """Reconstruct slices, project them, and report where they contradict the data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_angles, n_detectors) or (n, n_angles * n_detectors)
+            Sinograms as for ``predict``.
+
+        Returns
+        -------
+        Consistency
+            See `tomolearn.metrics.consistency`: ``map`` and ``fraction``.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` has not been called.
+        ValueError
+            If ``X`` is not finite or of a wrong shape.
+        MemoryBudgetError
+            If the images do not fit into memory.
+        """
+        images, fitted = self.predict(X), self._suited(X)
+        return consistency(
+            images.reshape(-1, *fitted.image_shape_),
+            np.asarray(X).reshape(-1, *fitted.sinogram_shape_),
+            fitted.angles_,
+            center=fitted.geometry_.center,
+            detector_spacing=fitted.geometry_.detector_spacing,
+            angle_unit="rad",
+        )
+
+    def _suited(self, X):
+        """This estimator, or a copy for sinograms of another shape than in ``fit``."""
+        return self
 
     def _operator(self):
         return RadonOperator(self.geometry_)
