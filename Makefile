@@ -38,7 +38,7 @@ demo: $(RECORD)/built  ## from a raw scan file to a volume; writes demo/
 	$(PY) examples/plot_raw_scan.py --out demo
 
 test: lint $(RECORD)/built  ## lint, then the whole suite: unit tests, doctests, examples, sanitizers
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses auto --dist loadfile
 
 bench: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## time the operators beside their peers
 	$(PY) benchmarks/operators.py

@@ -79,6 +79,7 @@ def train_row(row, estimator, train, held, options):
         "epochs": options.epochs,
         "best_epoch": estimator.best_epoch_,
         "minutes": round(sum(estimator.history_["seconds"]) / 60, 1),
+        "processor_minutes": round(time.process_time() / 60, 1),  # of the last leg
         "peak_memory_mb": peak_memory(),
         "machine": machine(),
         "parameters": estimator.n_parameters_,
@@ -99,6 +100,12 @@ def _without_folder(arguments):
     """The command without what concerns one machine only."""
     skip = {k for k, word in enumerate(arguments) if word == "--checkpoints"}
     return [word for k, word in enumerate(arguments) if k not in skip and k - 1 not in skip]
+
+
+def minutes(facts):
+    """Minutes of training by the clock, and of the processor, which other work on the machine delays less."""
+    of_processor = facts.get("processor_minutes")
+    return f"{facts['minutes']:.0f}" + ("" if of_processor is None else f" ({of_processor:.0f})")
 
 
 def trained_rows(prefix):

@@ -10,7 +10,7 @@ time, by Ctrl-C too: the same command goes on from its checkpoint. When it is do
 """
 
 from _timing import machine, print_table
-from _training import parse, quality, train_row, trained_rows
+from _training import minutes, parse, quality, train_row, trained_rows
 
 import tomolearn
 from tomolearn import FBPReconstructor, TVReconstructor
@@ -93,9 +93,9 @@ def table():
         for facts, estimator in trained_rows(f"ellipses-{name}"):
             value, structure = quality(estimator.predict(data.sinograms), data.images)
             label = kind + (f", seed {facts['seed']}" if facts["seed"] else "")
-            found = [f"{facts['parameters']:,}", f"{facts['pairs']:,}", f"{facts['minutes']:.0f}"]
+            found = [f"{facts['parameters']:,}", f"{facts['pairs']:,}", minutes(facts)]
             rows.append([label, *found, f"{value:.2f}", f"{structure:.3f}", PUBLISHED.get(name, "-")])
-    header = ["estimator", "weights", "pairs", "minutes", "PSNR / dB", "SSIM", "published, 32,000 pairs"]
+    header = ["estimator", "weights", "pairs", "minutes (of processor)", "PSNR / dB", "SSIM", "published, 32,000 pairs"]
     print_table("ellipses, the first 100 test images", header, rows)
 
 

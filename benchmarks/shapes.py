@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from _timing import machine, print_table
-from _training import parse, quality, train_row, trained_rows
+from _training import minutes, parse, quality, train_row, trained_rows
 
 import tomolearn
 from tomolearn import FBPReconstructor, radon
@@ -25,6 +25,7 @@ from tomolearn.simulation import add_photon_noise, natural_images, random_ellips
 
 SIZE, PHOTONS, ABSORPTION = 64, 10, 2.0
 N_TEST = 200
+RANKED = 3000  # pairs that AUTOMAP's ranks are compared with
 RECIPE = {"optimizer": "muon", "learning_rate": 0.01, "schedule": "cosine", "loss": "log-mse"}
 # Widths keep the weights of a row below 5 MB.
 MODELS = {
@@ -91,9 +92,8 @@ def measured(folder, rng):
     found = {}
     for name, pattern in (("fibres", "quanfima_fibres/*.tif*"), ("electrode", "taufactor_electrode/*.tif*")):
         for path in sorted(folder.glob(pattern)):
-            volume = np.atleast_3d(tifffile.imread(path)).astype(np.float32)
-            if volume.ndim != 3 or min(volume.shape) < SIZE:
-                continue
+            volume = tifffile.imread(path).astype(np.float32)
+            volume = volume if volume.ndim == 3 else volume[None]
             crops = []
             for _ in range(N_TEST):
                 at = [rng.integers(0, n - SIZE + 1) for n in volume.shape[1:]]
@@ -111,23 +111,40 @@ def table(figure=None):
         "FBP, Shepp-Logan": FBPReconstructor(filter="shepp-logan"),
         "FBP, tuned": FBPReconstructor(**FBP),
     }
-    told = {}
+    told, ranks = {}, {}
     for name, (kind, parameters) in MODELS.items():
         for facts, estimator in trained_rows(f"shapes-{name}"):
             label = kind + (f", rank {parameters['rank']}" if "rank" in parameters else "")
+            label += "" if facts["pairs"] == 9000 else f", {facts['pairs']:,} pairs"
             methods[label] = estimator
-            told[label] = [f"{facts['parameters']:,}", f"{facts['minutes']:.0f}", facts["peak_memory_mb"]]
+            told[label] = [f"{facts['parameters']:,}", minutes(facts)]
+            if "rank" in parameters and facts["pairs"] == RANKED:
+                ranks[label] = parameters["rank"], facts
     sets, rows, shown = test_sets(), [], {}
     for name, estimator in methods.items():
-        row = [name, *told.get(name, ["-", "-", "-"])]
+        row = [name, *told.get(name, ["-", "-"])]
         for kind, (X, y) in sets.items():
             images = estimator.fit(X).predict(X) if name.startswith("FBP") else estimator.predict(X)
             shown[name, kind] = images[0]
             row.append("{:.2f} / {:.3f}".format(*quality(images, y)))
         rows.append(row)
-    print_table("PSNR in dB / SSIM", ["method", "weights", "minutes", "peak MB", *sets], rows)
+    print_table("PSNR in dB / SSIM", ["method", "weights", "minutes (of processor)", *sets], rows)
+    found = {row[0]: row[3] for row in rows}
+    rows = [
+        [
+            rank,
+            f"{facts['parameters']:,}",
+            f"{16 * facts['parameters'] / 1e6:.0f}",
+            facts["peak_memory_mb"],
+            f"{60 * facts['processor_minutes'] / facts['epochs']:.0f}",
+            found[label],
+        ]
+        for label, (rank, facts) in sorted(ranks.items(), key=lambda pair: pair[1][0])
+    ]
+    header = ["rank", "weights", "of them and Adam, MB", "whole process, MB", "s / epoch", "random shapes, dB / SSIM"]
+    print_table(f"AutomapReconstructor, {RANKED:,} pairs", header, rows)
     if figure:
-        draw(sets, methods, shown, figure)
+        draw(sets, [name for name in methods if "pairs" not in name], shown, figure)
 
 
 def draw(sets, methods, shown, path):

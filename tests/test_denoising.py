@@ -294,7 +294,7 @@ def test_data_that_do_not_go_together_are_named():
         denoiser.fit(X)
     with pytest.raises(ValueError, match=re.escape("y must have shape (6, 24, 20)")):
         denoiser.fit(X, y[:, 1:])
-    with pytest.raises(ValueError, match="in X_val and y_val: y_val must have shape"):
+    with pytest.raises(ValueError, match="^y_val must have shape"):
         denoiser.fit(X, y, X_val=X, y_val=y[:2])
     with pytest.raises(ValueError, match="X_val and y_val go together"):
         denoiser.fit(X, y, X_val=X)

@@ -62,7 +62,7 @@ def test_libraries_of_pairs_are_taken(tmp_path):
     assert same_training(of_file, small("FBPUNetReconstructor").fit(X, y, X_val=X, y_val=y))
     with pytest.raises(ValueError, match=r"y must have shape \(8, 12, 12\); .* has \(8, 7, 12\)"):
         small("FBPUNetReconstructor", image_shape=(12, 12)).fit(sinograms, sinograms)
-    with pytest.raises(ValueError, match=r"y must have shape \(7, 12, 12\)"):
+    with pytest.raises(ValueError, match=r"^y_val must have shape \(7, 12, 12\)"):
         small("FBPUNetReconstructor").fit(sinograms, images, X_val=X[1:], y_val=y)
 
 
@@ -77,7 +77,7 @@ def test_validation_pairs_are_those_given():
     assert min(held.history_["val_loss"]) == pytest.approx(loss, rel=1e-5)
     with pytest.raises(ValueError, match="X_val and y_val go together; got one of them"):
         small("CNNReconstructor").fit(X, y, X_val=X)
-    with pytest.raises(ValueError, match=r"y must have shape \(4, 12, 12\)"):
+    with pytest.raises(ValueError, match=r"^y_val must have shape \(4, 12, 12\)"):
         small("CNNReconstructor").fit(X, y, X_val=X[8:], y_val=y[8:, 1:])
     with pytest.raises(ValueError, match=r"X must hold sinograms of shape \(7, 12\)"):
         small("CNNReconstructor").fit(X, y, X_val=X[8:, 1:], y_val=y[8:])

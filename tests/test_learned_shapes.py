@@ -25,10 +25,10 @@ from tomolearn.solvers import fbp
 def test_validation_pairs_are_named():
     X, y = pairs()
     for X_val, y_val, message in (
-        (X[:, :5], y, r"in X_val and y_val: X must hold sinograms of shape \(7, 12\)"),
-        (np.full_like(X, np.nan), y, r"in X_val and y_val: X.* must be finite"),
-        (X, y[:4], r"in X_val and y_val: y must have shape \(8, 12, 12\)"),
-        (X, y + np.inf, "in X_val and y_val: y_val must be finite"),
+        (X[:, :5], y, r"in X_val: X must hold sinograms of shape \(7, 12\)"),
+        (np.full_like(X, np.nan), y, r"in X_val: X.* must be finite"),
+        (X, y[:4], r"^y_val must have shape \(8, 12, 12\)"),
+        (X, y + np.inf, "^y_val must be finite"),
     ):
         with pytest.raises(ValueError, match=message):
             small("DenseReconstructor").fit(X, y, X_val=X_val, y_val=y_val)

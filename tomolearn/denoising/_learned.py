@@ -139,9 +139,9 @@ class LearnedDenoiser(TrainedEstimator, ImageVolumePrediction, Denoiser, Callbac
     def _validation_pair(self, X, y):
         try:
             X = self._check_images(X)
-            return self._pair(X, self._targets(y, X, "y_val"))
         except (ValueError, TypeError) as error:
-            raise type(error)(f"in X_val and y_val: {error}") from error
+            raise type(error)(f"in X_val: {error}") from error
+        return self._pair(X, self._targets(y, X, "y_val"))
 
     def _crop(self):
         return RandomCrops(self.patch_shape, self.flips)

@@ -143,9 +143,10 @@ class _Learned(TrainedEstimator, VolumePrediction, CallbackSupportMixin):
 
     def _validation_pair(self, X, y):
         try:
-            return self._pair(self._check_sinograms(X), y, "y_val")
+            X = self._check_sinograms(X)
         except (ValueError, TypeError) as error:
-            raise type(error)(f"in X_val and y_val: {error}") from error
+            raise type(error)(f"in X_val: {error}") from error
+        return self._pair(X, y, "y_val")
 
     def _learn_normalization(self, samples):
         """Mean and scale of sinograms and images, one number each."""
