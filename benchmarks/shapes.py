@@ -25,7 +25,7 @@ from tomolearn.simulation import add_photon_noise, natural_images, random_ellips
 
 SIZE, PHOTONS, ABSORPTION = 64, 10, 2.0
 N_TEST = 200
-RANKED = 3000  # pairs that AUTOMAP's ranks are compared with
+RANKED = 1500  # pairs that AUTOMAP's ranks are compared with
 RECIPE = {"optimizer": "muon", "learning_rate": 0.01, "schedule": "cosine", "loss": "log-mse"}
 # Widths keep the weights of a row below 5 MB.
 MODELS = {

@@ -15,7 +15,7 @@ from tomolearn.exceptions import FileFormatError, MemoryBudgetError
 from tomolearn.io import open_pairs, open_volume
 from tomolearn.networks import RandomFeatures, TomoGANCritic
 from tomolearn.simulation import random_foam, random_shapes
-from tomolearn.training import StopAfter
+from tomolearn.training import Callback, StopAfter
 
 TRAINING = {"max_epochs": 2, "batch_size": 4, "random_state": 0, "precision": "float32", "patch_shape": (16, 16)}
 SMALL = {
@@ -306,3 +306,27 @@ def test_data_that_do_not_go_together_are_named():
         denoiser.set_params(batch_size=10**8).fit(X, y)
     critic = TomoGANCritic()
     assert critic(torch.zeros(1, 1, 9, 9)).shape == (1,)
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_the_memory_of_a_batch_is_about_what_is_estimated(name):
+    """What autograd keeps for the gradient, counted once per piece of memory."""
+    X, y = np.random.default_rng(0).random((2, 2, 64, 64), dtype=np.float32)
+    denoiser = small(name, patch_shape=(64, 64), batch_size=2, early_stopping=False, max_epochs=1)
+    denoiser.set_params(**({"channels": (32, 64, 128)} if name == "Noise2SelfDenoiser" else {}))
+    kept, most = {}, [0]
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        most[0] = max(most[0], sum(kept.values()))
+        return tensor
+
+    class Forget(Callback):
+        def on_step_end(self, engine):
+            kept.clear()
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        denoiser.fit(X, y, callbacks=[Forget()])
+    copies = most[0] / (4 * 2 * 64 * 64)
+    assert 0.6 < copies / denoiser._kept_copies() < 1.6

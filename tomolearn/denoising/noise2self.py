@@ -130,10 +130,10 @@ class Noise2SelfDenoiser(LearnedDenoiser):
     @property
     def working_copies(self):
         """How many float32 images the prediction of one takes at the same time."""
-        return 16 + 8 * max(n / 4**level for level, n in enumerate(self.channels))
+        return 60 + 8 * max(n / 4**level for level, n in enumerate(self.channels))
 
     def _kept_copies(self):
-        return 7 * sum(n / 4**level for level, n in enumerate(self.channels))
+        return 20 + 7 * sum(n / 4**level for level, n in enumerate(self.channels))
 
     def _network_shapes(self):
         return {"in_channels": self.n_adjacent}

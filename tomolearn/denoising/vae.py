@@ -68,7 +68,7 @@ class VAEDenoiser(LearnedDenoiser):
     """
 
     _network_name = "ConvolutionalVAE"
-    working_copies = 60
+    working_copies = 110  # measured
 
     def __init__(
         self,
@@ -215,7 +215,7 @@ class VAEDenoiser(LearnedDenoiser):
         return the_slices(X, self._entry_shape(X)) if y is None else super()._targets(y, X, name)
 
     def _kept_copies(self):
-        return 60  # features of the two finest layers of encoder and decoder; measured
+        return 80  # measured
 
     def _network_shapes(self):
         return {"image_shape": check_shape(self.patch_shape, "patch_shape", 2)}
