@@ -4,7 +4,8 @@ Classical reconstruction of the foam of examples/plot_low_dose_scan.py: exact pr
 noise, seed 0; the parameters were chosen on the foam of seed 1 (`--validate` there). PSNR and SSIM have the data range
 of the truth, 0 to 1.
 
-Learned reconstruction of DIVal's ellipses and of random shapes: from the weights in weights/.
+Learned reconstruction of DIVal's ellipses, of random shapes, and of the measured tooth where its data lie beside the
+checkout: from the weights in weights/.
 """
 
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import reconstruction
 import shapes
+import tooth
 from _timing import machine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
@@ -23,3 +25,5 @@ if __name__ == "__main__":
     compare(*foam_scan(seed=0))
     reconstruction.table()
     shapes.table()
+    if tooth.data().exists():
+        tooth.table()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from _timing import machine, print_table
-from _training import parse, quality, train_row, trained_rows
+from _training import minutes, parse, quality, train_row, trained_rows
 from sklearn.pipeline import make_pipeline
 
 import tomolearn
@@ -36,10 +36,15 @@ FBP, TV = {"filter": "hann", "cutoff": 0.4}, {"regularization": 8.0, "max_iter":
 REFERENCE = {"filter": "hann"}
 
 
+def data():
+    """The file of the scan, which is not part of the repository."""
+    folder = os.environ.get("TOMOLEARN_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")
+    return Path(folder) / "aps_tooth" / "tooth.h5"
+
+
 def measured():
     """Sinograms (2, 181, 320) of the tooth, corrected and binned, and the angles in radians."""
-    folder = Path(os.environ.get("TOMOLEARN_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    with open_scan(folder / "aps_tooth" / "tooth.h5") as scan:
+    with open_scan(data()) as scan:
         steps = make_pipeline(FlatFieldCorrector(), MinusLog(), StripeRemover(), SinogramBinner(detector_factor=2))
         X = steps.fit_transform(
             scan[:], flatfieldcorrector__flats=scan.flats[:], flatfieldcorrector__darks=scan.darks[:]
@@ -96,10 +101,11 @@ def table(figure=None):
     reference = FBPReconstructor(**REFERENCE, **scan_parameters(angles)).fit_transform(X)
     scale = float(np.percentile(reference, 99.9))  # the networks know objects of about 1
     few, known = X[:, ::EVERY] / scale, scan_parameters(angles[::EVERY])
+    told = {}
     methods = {"FBP": FBPReconstructor(**FBP, **known).fit(few), "TV": TVReconstructor(**TV, **known).fit(few)}
     for name, (kind, _) in MODELS.items():
-        for _, estimator in trained_rows(f"tooth-{name}"):
-            methods[kind] = estimator
+        for facts, estimator in trained_rows(f"tooth-{name}"):
+            methods[kind], told[kind] = estimator, minutes(facts)
     images = {name: estimator.predict(few) * scale for name, estimator in methods.items()}
     rows_, columns = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     inside = np.hypot(rows_, columns) < min(CENTER, SIZE - 1 - CENTER)
@@ -107,12 +113,15 @@ def table(figure=None):
     rows = [
         [
             name,
+            told.get(name, "-"),
             f"{psnr(reference, stack, data_range=data_range, weights=inside):.2f}",
             f"{ssim(reference * inside, stack * inside, data_range=data_range, weights=inside):.3f}",
         ]
         for name, stack in images.items()
     ]
-    print_table("tooth, 46 of 181 views, against FBP of all", ["method", "PSNR / dB", "SSIM"], rows)
+    print_table(
+        "tooth, 46 of 181 views, against FBP of all", ["method", "minutes (of processor)", "PSNR / dB", "SSIM"], rows
+    )
     if figure:
         draw({"FBP, 181 views": reference, **images}, figure)
 
