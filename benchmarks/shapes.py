@@ -155,13 +155,13 @@ def draw(sets, methods, shown, path):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(len(sets), len(methods) + 1, figsize=(1.7 * (len(methods) + 1), 1.8 * len(sets)))
-    for row, (kind, (_, y)) in zip(axes, sets.items(), strict=True):
+    for k, (row, (kind, (_, y))) in enumerate(zip(axes, sets.items(), strict=True)):
         panels = {"truth": y[0], **{name: shown[name, kind] for name in methods}}
         for axis, (name, image) in zip(row, panels.items(), strict=True):
             axis.imshow(image, cmap="gray", vmin=y[0].min(), vmax=y[0].max())
             axis.set_xticks([])
             axis.set_yticks([])
-            if row is axes[0]:
+            if not k:
                 axis.set_title(name.replace("Reconstructor", ""), fontsize=8)
         row[0].set_ylabel(kind, fontsize=8)
     figure.tight_layout()

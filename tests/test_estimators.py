@@ -157,7 +157,7 @@ def _predict(estimator, X):
 def test_other_processes_predict_the_same():
     X = sinograms()
     images = np.random.default_rng(1).random((5, 16, 16))
-    fitted = [quick(name).fit(X, images) for name in QUICK]
+    fitted = [quick(name).fit(X, images[:, :12] if name in DENOISERS else images) for name in QUICK]
     results = joblib.Parallel(n_jobs=2)(joblib.delayed(_predict)(estimator, X) for estimator in fitted)
     for estimator, result in zip(fitted, results, strict=True):
         np.testing.assert_allclose(result, _predict(estimator, X), rtol=1e-12, err_msg=type(estimator).__name__)
