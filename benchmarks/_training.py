@@ -54,19 +54,24 @@ def parse(description, names, pairs, *, figure=False):
     return parser.parse_args()
 
 
-def train_row(row, estimator, train, held, options):
-    """One leg of the training of a row on pairs (X, y); writes its weights when it is done."""
+def train_row(row, estimator, train, held, options, *, validate=True):
+    """One leg of the training of a row on ``train``, (X, y) or (X,); writes its weights when it is done.
+
+    The pairs ``held`` are what the training validates on with ``validate``, and what the result is judged by, if any.
+    """
     options.checkpoints.mkdir(parents=True, exist_ok=True)
     estimator.set_params(max_epochs=options.epochs, n_iter_no_change=options.epochs, random_state=options.seed)
     estimator.fit(
         *train,
-        X_val=held[0],
-        y_val=held[1],
+        **({"X_val": held[0], "y_val": held[1]} if validate else {}),
         checkpoint=options.checkpoints / f"{row}.pt",
         callbacks=(Report(), StopAfter(60 * options.minutes)),
     )
-    value, structure = quality(estimator.predict(held[0]), held[1])
-    print(f"{row}: validation PSNR {value:.2f} dB, SSIM {structure:.3f} after {estimator.n_epochs_} epochs", flush=True)
+    judged = {}
+    if held is not None:
+        value, structure = quality(estimator.predict(held[0]), held[1])
+        judged = {"validation": {"psnr": round(value, 3), "ssim": round(structure, 4)}}
+        print(f"{row}: {judged} after {estimator.n_epochs_} epochs", flush=True)
     if estimator.n_epochs_ < options.epochs:
         return
     WEIGHTS.mkdir(exist_ok=True)
@@ -83,7 +88,7 @@ def train_row(row, estimator, train, held, options):
         "peak_memory_mb": peak_memory(),
         "machine": machine(),
         "parameters": estimator.n_parameters_,
-        "validation": {"psnr": round(value, 3), "ssim": round(structure, 4)},
+        **judged,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     path.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")

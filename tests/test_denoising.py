@@ -1,5 +1,6 @@
 """The learned denoisers: what they learn from, what they must not see, tiles, files, resumed trainings, messages."""
 
+import pickle
 import re
 
 import h5py
@@ -11,7 +12,7 @@ from sklearn.base import clone
 import tomolearn
 from tomolearn import Noise2SelfDenoiser, VAEDenoiser, psnr
 from tomolearn.denoising import EpochPictures
-from tomolearn.exceptions import FileFormatError, MemoryBudgetError
+from tomolearn.exceptions import FileFormatError, MemoryBudgetError, TomolearnError
 from tomolearn.io import open_pairs, open_volume
 from tomolearn.networks import RandomFeatures, TomoGANCritic
 from tomolearn.simulation import random_foam, random_shapes
@@ -95,6 +96,33 @@ def test_tiles_are_the_whole(name):
     whole = denoiser.predict(large)
     tiled = denoiser.set_params(tile_shape=(40, 64)).predict(large)
     np.testing.assert_allclose(tiled, whole, atol=1e-5 * np.abs(whole).max())
+
+
+def test_compiled_prediction_is_the_same_and_stays_out_of_copies(monkeypatch):
+    """Traced as for `torch.compile`, without the C++ compiler, which takes a minute."""
+    calls, compile_ = [], torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: (calls.append(self), compile_(self, backend="eager")))
+    X, y = volumes()
+    denoiser = small("TomoGANDenoiser", perceptual_weight=0, adversarial_weight=0).fit(X, y)
+    plain = denoiser.predict(X)
+    np.testing.assert_allclose(denoiser.set_params(compile=True).predict(X), plain, atol=1e-6)
+    denoiser.predict(X)
+    assert calls == [denoiser.network_]
+    again = pickle.loads(pickle.dumps(denoiser))
+    np.testing.assert_allclose(again.predict(X), plain, atol=1e-6)
+    assert calls == [denoiser.network_, again.network_]
+    np.testing.assert_array_equal(denoiser.set_params(compile=False).predict(X), plain)
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch, tmp_path):
+    X, y = volumes()
+    denoiser = small("TomoGANDenoiser", perceptual_weight=0, adversarial_weight=0, compile=True).fit(X, y)
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TomolearnError, match=r"compile=True needs a C\+\+ compiler.*compile=False"):
+        denoiser.predict(X)
+    with pytest.raises(TypeError, match="compile must be True or False; got 1"):
+        denoiser.set_params(compile=1).fit(X, y)
 
 
 def test_files_are_denoised_and_learned_from(tmp_path):

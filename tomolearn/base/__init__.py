@@ -5,7 +5,7 @@ from tomolearn.base.corrector import Corrector, ReshapingCorrector
 from tomolearn.base.denoiser import Denoiser
 from tomolearn.base.image_predictor import ImagePredictor
 from tomolearn.base.images import ImageInput
-from tomolearn.base.memory import available_memory, check_memory, parse_memory, used_memory
+from tomolearn.base.memory import available_memory, check_memory, parse_memory, reused_memory, used_memory
 from tomolearn.base.model_files import ModelFiles, read_estimator
 from tomolearn.base.reconstructor import Reconstructor
 from tomolearn.base.registration import register, registry
@@ -32,6 +32,7 @@ __all__ = [
     "read_estimator",
     "register",
     "registry",
+    "reused_memory",
     "used_memory",
     "windows",
 ]

@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from tomolearn.base.adjacent import check_n_adjacent
 from tomolearn.base.images import ImageInput
-from tomolearn.base.memory import available_memory, check_memory
+from tomolearn.base.memory import available_memory, check_memory, reused_memory
 from tomolearn.base.stacks import BLOCK
 from tomolearn.exceptions import MemoryBudgetError
 from tomolearn.tiling import fit_tiles, plan_tiles, smallest_box
@@ -80,7 +80,7 @@ class ImagePredictor(ImageInput):
         radius = 0 if len(shape) == 3 else check_n_adjacent(self.n_adjacent) // 2
         results = None
         disable = None if self.verbose else True  # None: a bar on a terminal, nothing in a log file
-        with tqdm(total=n, unit="slice", desc=type(self).__name__, disable=disable) as bar:
+        with reused_memory(), tqdm(total=n, unit="slice", desc=type(self).__name__, disable=disable) as bar:
             for start in range(0, n, step):
                 stop = min(start + step, n)
                 low, high = max(0, start - radius), min(n, stop + radius)

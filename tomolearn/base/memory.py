@@ -1,13 +1,22 @@
-"""How much memory there is, and refusing to take more."""
+"""How much memory there is, refusing to take more, and using again what was freed."""
 
+import contextlib
+import ctypes
 import os
 import re
+import threading
 
 from tomolearn.exceptions import MemoryBudgetError
 
-__all__ = ["available_memory", "check_memory", "parse_memory", "used_memory"]
+__all__ = ["available_memory", "check_memory", "parse_memory", "reused_memory", "used_memory"]
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+# Options of mallopt in glibc's malloc.h, with what they are within reused_memory, and what glibc sets them to by itself
+# when large blocks have been freed.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_KEEPING = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
+_USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 2**25, _TRIM_THRESHOLD: 2**26}
+_lock, _depth = threading.Lock(), 0
 
 
 def available_memory() -> float:
@@ -118,3 +127,60 @@ def parse_memory(value, name="memory") -> int:
     if isinstance(value, bool) or not found or found[2].lower() == "i" or float(found[1]) == 0:
         raise ValueError(f"{name} must be a positive number of bytes such as '2GB' or '500MiB'; got {value!r}.")
     return int(float(found[1]) * _UNITS[found[2].lower()])
+
+
+@contextlib.contextmanager
+def reused_memory():
+    """Within it, memory that is freed waits for what is taken next, instead of going back to the system.
+
+    A network takes and frees a large block for each layer. By default glibc gets each from the system, which clears it
+    page by page: half of the time of a prediction in bfloat16, a fifth of that of a training. At the end all goes back.
+    Elsewhere than with glibc, or where the environment sets its options, nothing is done.
+
+    Yields
+    ------
+    None
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tomolearn.base.memory import reused_memory
+    >>> with reused_memory():
+    ...     total = sum(float(torch.ones(1000, 1000).sum()) for _ in range(3))
+    >>> total
+    3000000.0
+    """
+    library = _glibc()
+    if library is None:
+        yield
+        return
+    _enter(library, 1)
+    try:
+        yield
+    finally:
+        _enter(library, -1)
+
+
+def _enter(library, step):
+    """Count who is within `reused_memory`, in all threads; the first and the last set the options."""
+    global _depth
+    with _lock:
+        _depth += step
+        if (_depth, step) == (1, 1):
+            for option, value in _KEEPING.items():
+                library.mallopt(option, value)
+        elif _depth == 0:
+            for option, value in _USUAL.items():
+                library.mallopt(option, value)
+            library.malloc_trim(0)
+
+
+def _glibc():
+    """The C library, if it is glibc and its allocation is not set by the environment."""
+    if any(name.startswith("MALLOC_") for name in os.environ) or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return None
+    try:
+        library = ctypes.CDLL(None)
+        return library if hasattr(library, "gnu_get_libc_version") and hasattr(library, "mallopt") else None
+    except (OSError, TypeError):
+        return None

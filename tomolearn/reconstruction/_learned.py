@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from tomolearn._validation import check_choice, check_shape
-from tomolearn.base import Reconstructor, ScanReconstructor, check_memory
+from tomolearn.base import Reconstructor, ScanReconstructor, check_memory, reused_memory
 from tomolearn.base.targets import check_targets
 from tomolearn.exceptions import FileFormatError, GeometryError
 from tomolearn.geometry import ParallelBeam
@@ -240,7 +240,8 @@ class _Learned(TrainedEstimator, VolumePrediction, CallbackSupportMixin):
         device = find_device(self.device)
         network, autocast = self._network_on(device), autocast_dtype(self.precision, device, training=False)
         images, size = [], max(1, PIXELS // self._n_features_out)
-        with torch.no_grad(), torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+        lowered = torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None)
+        with torch.no_grad(), lowered, reused_memory():
             for start in range(0, len(y), size):
                 part = self._forward(network, y[start : start + size].to(device, torch.float32), A)
                 images.append((part.float() * self.y_scale_ + self.y_mean_).cpu())

@@ -12,6 +12,7 @@ from tomolearn.simulation.libraries import write_library
 from tomolearn.simulation.natural import NaturalImages, natural_images
 from tomolearn.simulation.noise import add_gaussian_noise, add_photon_noise
 from tomolearn.simulation.scan import SimulatedScan, simulate_scan
+from tomolearn.simulation.scattered import scattered_shapes
 from tomolearn.simulation.shapes import random_shapes
 from tomolearn.simulation.spheres import pack_spheres, sphere_projections, sphere_volume
 from tomolearn.simulation.views import add_detector_defects, select_views
@@ -32,6 +33,7 @@ __all__ = [
     "random_ellipses",
     "random_foam",
     "random_shapes",
+    "scattered_shapes",
     "select_views",
     "shepp_logan_ellipses",
     "simulate_scan",

@@ -8,7 +8,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from tomolearn._validation import as_tensor, check_finite
-from tomolearn.base import available_memory, parse_memory, used_memory
+from tomolearn.base import available_memory, parse_memory, reused_memory, used_memory
 from tomolearn.base.image_predictor import AT_ONCE
 from tomolearn.exceptions import MemoryBudgetError
 from tomolearn.io import ArraySource, create_sink, open_volume
@@ -147,7 +147,8 @@ def _run(estimator, source, out, memory, resume, overwrite):
         if sink.done:
             largest = max(stop - start for start, stop in sink.blocks) + 2 * radius
             check_resumed(sink.blocks, slice_bytes + features / largest, memory, radius)
-        run_blocks(sink, read, compute, verbose=estimator.verbose, description="slices")
+        with reused_memory():
+            run_blocks(sink, read, compute, verbose=estimator.verbose, description="slices")
     finally:
         sink.close()
     return sink.path

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from tomolearn.base.memory import reused_memory
 from tomolearn.exceptions import DivergenceError
 from tomolearn.training import _distributed as distributed
 from tomolearn.training._checkpoint import read_checkpoint, write_checkpoint
@@ -151,7 +152,7 @@ class Engine:
         self._resume()
         self._call("on_train_begin")
         try:
-            with fork_random(device), deferred_interrupt() as self._pressed:
+            with reused_memory(), fork_random(device), deferred_interrupt() as self._pressed:
                 while self.epoch < options.max_epochs and not self._finished() and not self._asked_to_stop():
                     self._train_epoch(samples, validation)
             if self._pressed:

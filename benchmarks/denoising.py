@@ -1,0 +1,137 @@
+"""Denoising of a foam at low dose: trains TomoGAN, tunes what it is compared with, and prints the table.
+
+    python benchmarks/denoising.py train NAME --epochs N [--pairs 64] [--minutes 95] [--checkpoints FOLDER]
+    python benchmarks/denoising.py tune
+    python benchmarks/denoising.py table [--figure FILE]
+
+Slices of 512 x 512 pixels, 1,024 views at full dose; half of the photons that go through the foam are absorbed. The
+test foam has voids of other sizes than the one that is trained on. ``tune`` chooses the parameters of FBP, SIRT and TV
+on the validation foam, which is of the kind of the training foam; only ``table`` reads the test foam. PSNR and SSIM
+have the range of each true slice.
+"""
+
+import numpy as np
+from _foams import CASES, SIZE, foam, scan
+from _timing import machine, print_table
+from _training import minutes, parse, quality, train_row, trained_rows
+
+import tomolearn
+from tomolearn import FBPReconstructor, SIRTReconstructor, TVReconstructor
+
+# The critic comes in when the pixels have been learned: a step with it takes four times as long.
+RECIPE = {"batch_size": 8, "optimizer": "muon", "learning_rate": 0.01, "pixel_epochs": 4}
+NAMES = {"views8": "views 1/8", "views16": "views 1/16", "photons500": "500 photons", "photons100": "100 photons"}
+DEEP = {"-d3": {"n_adjacent": 3}}
+ABLATED = "photons100"  # the case that losses are left out in
+LOSSES = {
+    "-mse": {"adversarial_weight": 0.0, "perceptual_weight": 0.0},
+    "-mse-adversarial": {"perceptual_weight": 0.0},
+    "-mse-perceptual": {"adversarial_weight": 0.0},
+}
+MODELS = {name + suffix: extra for name in NAMES for suffix, extra in ({"": {}} | DEEP).items()}
+MODELS |= {ABLATED + suffix: extra for suffix, extra in LOSSES.items()}
+# What `tune` found best on the validation foam, by SSIM.
+FBP, SIRT, TV = {}, {}, {}
+
+
+def reconstructor(kind, angles, **parameters):
+    return kind(angles=angles, angle_unit="rad", image_shape=(SIZE, SIZE), **parameters)
+
+
+def slices(part, case):
+    """What the network is given: filtered back-projections."""
+    sinograms, angles = scan(part, case)
+    return reconstructor(FBPReconstructor, angles).fit_transform(sinograms)
+
+
+def train(options):
+    """One leg of the training of a row."""
+    case = NAMES[options.name.split("-")[0]]
+    estimator = tomolearn.TomoGANDenoiser(**RECIPE | MODELS[options.name])
+    pair = slices("train", case)[: options.pairs], foam("train")[0][: options.pairs]
+    row = f"foam-{options.name}-{options.pairs}" + (f"-seed{options.seed}" if options.seed else "")
+    train_row(row, estimator, pair, (slices("validation", case), foam("validation")[0]), options)
+
+
+def tune():
+    """Grid searches of the classical methods on two slices of the validation foam."""
+    grids = (
+        (FBPReconstructor, [{"filter": "hann", "cutoff": c} for c in (0.1, 0.2, 0.3, 0.5, 1.0)]),
+        (SIRTReconstructor, [{"max_iter": n, "nonnegative": True} for n in (40, 80, 160, 320)]),
+        (
+            TVReconstructor,
+            [{"regularization": w, "max_iter": 200, "nonnegative": True} for w in (10, 20, 40, 80, 160, 320)],
+        ),
+    )
+    truth = foam("validation")[0][:2]
+    for name, case in NAMES.items():
+        sinograms, angles = scan("validation", case)
+        rows = []
+        for kind, tried in grids:
+            for parameters in tried:
+                images = reconstructor(kind, angles, **parameters).fit_transform(sinograms[:2])
+                value, structure = quality(images, truth)
+                rows.append([kind.__name__, str(parameters), f"{value:.2f}", f"{structure:.3f}"])
+        print_table(f"{name}: {case}, validation foam", ["estimator", "parameters", "PSNR / dB", "SSIM"], rows)
+
+
+def table(figure=None):
+    """Every method on the test foam."""
+    truth, panels = foam("test")[0], {}
+    for name, case in NAMES.items():
+        sinograms, angles = scan("test", case)
+        methods = {
+            "FBP": reconstructor(FBPReconstructor, angles).fit(sinograms).predict,
+            "FBP, tuned": reconstructor(FBPReconstructor, angles, **FBP.get(name, {})).fit(sinograms).predict,
+            "SIRT": reconstructor(SIRTReconstructor, angles, **SIRT.get(name, {})).fit(sinograms).predict,
+            "TV": reconstructor(TVReconstructor, angles, **TV.get(name, {})).fit(sinograms).predict,
+        }
+        given, told = slices("test", case), {}
+        for suffix in ("", *DEEP, *(LOSSES if name == ABLATED else ())):
+            for facts, estimator in trained_rows(f"foam-{name}{suffix}"):
+                label = "TomoGAN" + suffix.replace("-d3", ", 3 slices").replace("-mse", ", losses: mse").replace(
+                    "-", ", "
+                )
+                label += f", seed {facts['seed']}" if facts["seed"] else ""
+                methods[label], told[label] = (lambda _, e=estimator, X=given: e.predict(X)), minutes(facts)
+        rows, panels[case] = [], {"truth": truth[0]}
+        for label, predict in methods.items():
+            images = predict(sinograms)
+            panels[case][label] = images[0]
+            value, structure = quality(images, truth)
+            rows.append([label, told.get(label, "-"), f"{value:.2f}", f"{structure:.3f}"])
+        photons, n_views = CASES[case]
+        title = f"{case}: {n_views} views, {photons:,} photons, test foam of {len(truth)} slices"
+        print_table(title, ["method", "minutes (of processor)", "PSNR / dB", "SSIM"], rows)
+    if figure:
+        draw(panels, figure)
+
+
+def draw(panels, path):
+    """The middle of the first test slice by every method, a row for each case."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    width = max(len(row) for row in panels.values())
+    figure, axes = plt.subplots(
+        len(panels), width, figsize=(2.2 * width, 2.3 * len(panels)), layout="constrained", squeeze=False
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    middle = slice(SIZE // 2 - 80, SIZE // 2 + 80)
+    for row, (case, images) in zip(axes, panels.items(), strict=True):
+        for axis, (name, image) in zip(row, images.items(), strict=False):
+            axis.imshow(np.asarray(image)[middle, middle], cmap="gray", vmin=-0.1, vmax=1.1)
+            axis.set_title(f"{case}\n{name}" if name == "truth" else name, fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    options = parse(__doc__, tuple(MODELS), 64, figure=True)
+    if options.command == "train":
+        train(options)
+    else:
+        print(machine())
+        tune() if options.command == "tune" else table(options.figure)
