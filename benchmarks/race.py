@@ -4,7 +4,9 @@
 
 A foam under 256 views of 10,000 photons each, by the network that was trained on foams of half the size under half as
 many views (row foam-views8 of ``benchmarks/denoising.py``). SIRT and TV have the parameters that were best there but
-for the iterations, 400 each. Times are medians in one run after one to warm up; PSNR and SSIM have the range of the slice.
+for the iterations, 400 each.
+
+Times are medians in one run after one to warm up; PSNR and SSIM have the range of the slice.
 """
 
 import argparse

@@ -8,6 +8,7 @@ from tomolearn.denoising._crops import RandomCrops, crops_per_slice
 from tomolearn.denoising._masked import Grid
 from tomolearn.denoising._patches import cut, join
 from tomolearn.networks import RandomFeatures, TomoGANGenerator
+from tomolearn.training import Callback, Engine, Samples, TrainingOptions
 
 # ------------------------------------------------------------------------------------------------- random parts
 
@@ -118,6 +119,21 @@ def test_vanilla_losses_are_cross_entropies():
     assert engine.losses["critic"] == pytest.approx(float(expected), rel=1e-5)
     expected = (image[:, 0] - y).square().mean() + entropy(made, torch.ones(2))
     assert engine.losses["generator"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_schedule_leaves_the_critic_alone():
+    make = {name: lambda p: torch.optim.SGD(p, 0.1) for name in ("generator", "critic")}
+    of, rates = task(Rising(1.0), optimizers=make), []
+
+    class Rates(Callback):
+        def on_step_end(self, engine):
+            rates.append([engine.optimizers[name].param_groups[0]["lr"] for name in make])
+
+    options = TrainingOptions(max_epochs=3, batch_size=2, schedule="cosine")
+    Engine(of, options, [Rates()]).train(Samples(torch.rand(6, 1, 16, 16), torch.rand(6, 16, 16)))
+    generator, critic = zip(*rates, strict=True)
+    assert generator[0] == 0.1 and generator[-1] < 0.01
+    assert set(critic) == {0.1}
 
 
 def test_the_critic_waits_for_pixel_epochs():

@@ -82,6 +82,22 @@ def test_another_process_loads_it_by_the_package_alone(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), estimator.predict(X))
 
 
+def test_every_estimator_is_known_to_load(tmp_path):
+    """Rooms are imported when they are used: a new process must find the estimators of those it has not used."""
+    code = (
+        "import tomolearn\n"
+        "try:\n    tomolearn.load('missing.tomo')\n"
+        "except FileNotFoundError:\n    pass\n"
+        "known = set(tomolearn.base.registry())\n"
+        "import importlib, pkgutil\n"
+        "for module in pkgutil.iter_modules(tomolearn.__path__, 'tomolearn.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "assert known and known == set(tomolearn.base.registry()), set(tomolearn.base.registry()) - known\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+
+
 def test_what_a_gpu_has_learned_is_loaded_without_one(tmp_path):
     X, _ = pairs()
     estimator = fitted("DenseReconstructor")

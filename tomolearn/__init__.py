@@ -77,7 +77,7 @@ def load(path):
     >>> tomolearn.load(path).predict(X).shape
     (8, 12, 12)
     """
-    for room in ("preprocessing", "reconstruction"):  # their public estimators enter the registry when imported
+    for room in _EXPORTS:  # public estimators enter the registry when their room is imported
         importlib.import_module(f"{__name__}.{room}")
     return importlib.import_module(f"{__name__}.base").read_estimator(path)
 

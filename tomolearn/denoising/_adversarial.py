@@ -41,6 +41,9 @@ class AdversarialTask(Task):
         ``generator`` and ``critic``: make an optimiser of parameters.
     """
 
+    # A critic that comes in late, or whose rate falls with the generator's, would not learn any more.
+    constant = ("critic",)
+
     def __init__(
         self,
         generator,

@@ -61,8 +61,8 @@ class TomoGANDenoiser(LearnedDenoiser):
     n_critic : int, default=1
         Steps of the critic before each step of the generator.
     critic_learning_rate : float, default=None
-        Of the critic, which learns best faster than the generator [3]_. None: four times ``learning_rate``, at most
-        4e-4.
+        Of the critic, which learns best faster than the generator [3]_; ``schedule`` does not change it. None: four
+        times ``learning_rate``, at most 4e-4.
     pixel_epochs : int, default=0
         Epochs at the start without the critic: the generator has learned what the pixels say when it enters.
     {crops}

@@ -199,7 +199,7 @@ class Engine:
         for name, optimizer in self.optimizers.items():
             optimizer.zero_grad(set_to_none=True)  # before the forward pass, which takes the memory that it frees
             for group, rate in zip(optimizer.param_groups, self._rates[name], strict=True):
-                group["lr"] = rate * factor
+                group["lr"] = rate if name in self.task.constant else rate * factor
         self._weight = weight
         batch = tuple(part.to(self.options.device, non_blocking=True) for part in batch)
         for name, value in self.task.training_step(self, batch).items():

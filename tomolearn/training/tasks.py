@@ -22,6 +22,8 @@ class Task:
     ----------
     modules : torch.nn.ModuleDict
         All that is learned, saved and restored.
+    constant : tuple of str
+        Optimisers whose learning rate the schedule leaves as it is.
 
     Examples
     --------
@@ -31,6 +33,7 @@ class Task:
     """
 
     modules: torch.nn.ModuleDict
+    constant: tuple = ()
 
     def optimizers(self) -> dict:
         """New optimisers by name; called once the modules are on their device.
