@@ -22,7 +22,7 @@ NOISE, N_TEST = 0.5, 200
 MODELS = {
     "vae": ("VAEDenoiser", {"batch_size": 32, "flips": True}),
     "vae-self": ("VAEDenoiser", {"batch_size": 32, "flips": True}),
-    "tomogan": ("TomoGANDenoiser", {"batch_size": 8, "optimizer": "muon", "learning_rate": 0.01}),
+    "tomogan": ("TomoGANDenoiser", {"batch_size": 8, "optimizer": "muon", "learning_rate": 0.01, "pixel_epochs": 24}),
 }
 MEDIAN = 5  # what `tune` found best on the validation images
 

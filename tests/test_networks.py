@@ -11,6 +11,7 @@ from torch import nn
 from tomolearn.geometry import ParallelBeam, default_angles
 from tomolearn.networks import (
     NETWORKS,
+    AlexNet,
     AutomapNetwork,
     CNNNetwork,
     ConvolutionalVAE,
@@ -18,6 +19,7 @@ from tomolearn.networks import (
     IRadonMAPNetwork,
     MixedScaleDenseNetwork,
     PrimalDualNetwork,
+    SegmentationUNet,
     TomoGANCritic,
     TomoGANGenerator,
     UNet,
@@ -81,6 +83,37 @@ CASES = {
         (2, *IMAGE),
         (),
     ),
+    "segmentation-unet": (
+        SegmentationUNet,
+        {"in_channels": 2, "n_outputs": 4, "base_channels": 8, "dropout": 0.0},
+        (2, *IMAGE),
+        (),
+    ),
+    "segmentation-unet-batch": (
+        SegmentationUNet,
+        {
+            "n_outputs": 3,
+            "n_levels": 4,
+            "base_channels": 4,
+            "pools": ((2, 2), (1, 2), (2, 2)),
+            "normalization": "batch",
+            "dropout": 0.0,
+        },
+        (1, *IMAGE),
+        (),
+    ),
+    "alexnet": (
+        AlexNet,
+        {
+            "n_outputs": 3,
+            "image_shape": (40, 36),
+            "channels": (8, 12, 10, 14, 6),
+            "widths": (20, 18, 16),
+            "dropout": 0.0,
+        },
+        (1, 40, 36),
+        (),
+    ),
     "unet": (UNet, {"in_channels": 2, "out_channels": 3, "channels": (4, 6, 8)}, (2, *IMAGE), ()),
     "unet-stride": (
         UNet,
@@ -109,6 +142,10 @@ def output_shape(case, n):
     cls, config, shape, _ = CASES[case]
     if cls is TomoGANCritic:
         return (n,)
+    if cls is AlexNet:
+        return (n, config["n_outputs"])
+    if cls is SegmentationUNet:
+        return (n, config["n_outputs"], *shape[1:])
     images = cls in (UNet, TomoGANGenerator, ConvolutionalVAE, MixedScaleDenseNetwork)
     return (n, config.get("out_channels", 1), *shape[1:]) if images else (n, *IMAGE)
 
@@ -259,7 +296,7 @@ def test_registry_holds_every_network():
 
 @pytest.mark.parametrize("name", ["Linear", "torch.nn.Linear", "", None])
 def test_unknown_network(name):
-    with pytest.raises(ValueError, match=r"name must be one of AutomapNetwork, CNNNetwork, .*UNet; got"):
+    with pytest.raises(ValueError, match=r"name must be one of AlexNet, AutomapNetwork, CNNNetwork, .*UNet; got"):
         build_network(name, {})
 
 

@@ -4,12 +4,14 @@ import inspect
 
 from torch import nn
 
+from tomolearn.networks.alexnet import AlexNet
 from tomolearn.networks.automap import AutomapNetwork
 from tomolearn.networks.cnn import CNNNetwork
 from tomolearn.networks.dense import DenseNetwork
 from tomolearn.networks.iradonmap import IRadonMAPNetwork
 from tomolearn.networks.msd import MixedScaleDenseNetwork
 from tomolearn.networks.primal_dual import PrimalDualNetwork
+from tomolearn.networks.segmentation_unet import SegmentationUNet
 from tomolearn.networks.tomogan import TomoGANCritic, TomoGANGenerator
 from tomolearn.networks.unet import UNet
 from tomolearn.networks.vae import ConvolutionalVAE
@@ -19,6 +21,7 @@ __all__ = ["NETWORKS", "build_network"]
 NETWORKS = {
     network.__name__: network
     for network in (
+        AlexNet,
         AutomapNetwork,
         CNNNetwork,
         ConvolutionalVAE,
@@ -26,6 +29,7 @@ NETWORKS = {
         IRadonMAPNetwork,
         MixedScaleDenseNetwork,
         PrimalDualNetwork,
+        SegmentationUNet,
         TomoGANCritic,
         TomoGANGenerator,
         UNet,
