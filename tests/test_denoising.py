@@ -98,6 +98,16 @@ def test_tiles_are_the_whole(name):
     np.testing.assert_allclose(tiled, whole, atol=1e-5 * np.abs(whole).max())
 
 
+def test_prediction_in_bfloat16_is_near_that_in_float32():
+    X, y = volumes()
+    denoiser = small("TomoGANDenoiser", perceptual_weight=0, adversarial_weight=0).fit(X, y)
+    exact = denoiser.predict(X)
+    images = denoiser.set_params(precision="bfloat16").predict(X)
+    assert images.dtype == exact.dtype
+    assert 0 < np.abs(images - exact).max() < 2e-2 * denoiser.y_scale_
+    assert {value.dtype for value in denoiser.network_.parameters()} == {torch.float32}
+
+
 def test_compiled_prediction_is_the_same_and_stays_out_of_copies(monkeypatch):
     """Traced as for `torch.compile`, without the C++ compiler, which takes a minute."""
     calls, compile_ = [], torch.nn.Module.compile

@@ -6,6 +6,7 @@ import warnings
 from functools import partial
 
 import torch
+from torch.func import functional_call
 
 from tomolearn._validation import check_choice, check_integer, check_real
 from tomolearn.base import register
@@ -174,7 +175,8 @@ class TomoGANDenoiser(LearnedDenoiser):
 
     def _apply(self, network, x):
         if not self.compile:
-            return super()._apply(network.forward, x)  # not what an earlier call has compiled
+            vars(network).pop("_compiled_call_impl", None)  # what an earlier call may have compiled
+            return super()._apply(partial(_run, network), x)
         if getattr(network, "_compiled_call_impl", None) is None:  # `Module.compile` keeps it, and out of all copies
             _check_compiler(x.device)
             network.compile()
@@ -227,6 +229,17 @@ class TomoGANDenoiser(LearnedDenoiser):
             pixel_epochs=self.pixel_epochs,
             optimizers={"generator": make, "critic": adam},
         )
+
+
+def _run(network, x):
+    """The network in the precision of autocast throughout, where that is on: autocast itself upsamples in float32."""
+    device = x.device.type
+    if not torch.is_autocast_enabled(device):
+        return network(x)
+    dtype = torch.get_autocast_dtype(device)
+    weights = {name: value.to(dtype) for name, value in network.named_parameters()}
+    with torch.autocast(device, enabled=False):
+        return functional_call(network, weights, x.to(dtype))
 
 
 def _check_compiler(device):
