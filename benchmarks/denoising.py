@@ -21,8 +21,8 @@ from tomolearn import FBPReconstructor, SIRTReconstructor, TVReconstructor
 RECIPE = {"batch_size": 8, "optimizer": "muon"}
 NAMES = {"views8": "views 1/8", "views16": "views 1/16", "photons500": "500 photons", "photons100": "100 photons"}
 DEEP = {"-d3": {"n_adjacent": 3}}
-# The pixels are learned first, by the squared error alone: a step with the critic takes six times as long. All rows of
-# a case go on from there, with all the losses or without some.
+# The pixels are learned first, by the squared error alone: a step with the critic takes several times as long. All rows
+# of a case go on from there, with all the losses or without some.
 ALONE = {"adversarial_weight": 0.0, "perceptual_weight": 0.0}
 FIRST = ALONE | {"learning_rate": 0.01}
 THEN = {"learning_rate": 0.002, "warm_start": True}

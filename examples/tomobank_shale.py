@@ -35,7 +35,7 @@ from tomolearn.streaming import sample_sinograms
 # As published with the scans, in TomoPy's way: from the left edge of the detector, half a pixel before its first pixel.
 PUBLISHED_AXES = {"tomo_00001": 1024, "tomo_00002": 1029, "tomo_00003": 1011, "tomo_00004": 1048}
 CORRECTIONS = [("flat", FlatFieldCorrector()), ("log", MinusLog())]
-# The critic comes in when the pixels have been learned: a step with it takes six times as long.
+# The critic comes in when the pixels have been learned: a step with it takes several times as long.
 RECIPE = {"batch_size": 8, "optimizer": "muon", "learning_rate": 0.01, "pixel_epochs": 6}
 
 

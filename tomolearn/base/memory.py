@@ -134,7 +134,7 @@ def reused_memory():
     """Within it, memory that is freed waits for what is taken next, instead of going back to the system.
 
     A network takes and frees a large block for each layer. By default glibc gets each from the system, which clears it
-    page by page: half of the time of a prediction in bfloat16, a fifth of that of a training. At the end all goes back.
+    page by page, which takes much of the time of a prediction in bfloat16. At the end all goes back.
     Elsewhere than with glibc, or where the environment sets its options, nothing is done.
 
     Yields
