@@ -25,13 +25,14 @@ def median_seconds(calls, repeats):
 
 
 def machine():
-    """One line: processor, cores, SIMD level in use, versions."""
+    """One line: processor, cores, SIMD level in use, GPU if there is one, versions."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
     return (
-        f"{name}, {os.cpu_count()} cores, SIMD {simd_level()}, torch {torch.__version__}, {torch.get_num_threads()} "
-        f"threads, load {os.getloadavg()[0]:.1f}"
+        f"{name}, {os.cpu_count()} cores, SIMD {simd_level()}, {gpu}torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}"
     )
 
 

@@ -14,6 +14,7 @@ from tomolearn.denoising._adversarial import AdversarialTask
 from tomolearn.denoising._learned import LearnedDenoiser, describe
 from tomolearn.exceptions import TomolearnError
 from tomolearn.networks import TomoGANCritic, load_features
+from tomolearn.training.hardware import find_device
 from tomolearn.training.parameters import store
 from tomolearn.training.tasks import OPTIMIZERS
 
@@ -196,9 +197,12 @@ class TomoGANDenoiser(LearnedDenoiser):
         return {"upsampling": self.upsampling}
 
     def _features(self):
-        """The frozen network of the perceptual loss."""
+        """The frozen network of the perceptual loss, which the engine does not know, where it is needed."""
         if not self.perceptual_weight:
             return None
+        return self._load_features().to(find_device(self.device))
+
+    def _load_features(self):
         if self.perceptual != "auto":
             return load_features(self.vgg19_path if self.perceptual == "vgg19" else self.perceptual)
         try:
@@ -207,7 +211,7 @@ class TomoGANDenoiser(LearnedDenoiser):
             warnings.warn(
                 f"the perceptual loss compares by a network with random weights: {error} perceptual='random' takes it "
                 "without this warning.",
-                stacklevel=4,
+                stacklevel=5,
             )
             return load_features("random")
 

@@ -122,6 +122,6 @@ class FBPUNetReconstructor(LearnedScanReconstructor):
         return {"upsampling": "transposed", **{name: getattr(self, name) for name in names}}
 
     def _forward(self, network, x, A):
-        with torch.no_grad():
-            images = fbp(A, x, filter=self.filter, cutoff=self.cutoff, padding=self.padding)
+        with torch.no_grad():  # the projector works on the processor
+            images = fbp(A, x.cpu(), filter=self.filter, cutoff=self.cutoff, padding=self.padding).to(x.device)
         return network((images / self.y_scale_)[:, None].contiguous(memory_format=torch.channels_last))[:, 0]
