@@ -36,6 +36,12 @@ def quality(images, truth):
     return tuple(float(np.mean([f(t, x, data_range=r) for t, x, r in pairs])) for f in (psnr, ssim))
 
 
+def image_quality(images, truth):
+    """What a row that makes images is judged by."""
+    value, structure = quality(images, truth)
+    return {"psnr": round(value, 3), "ssim": round(structure, 4)}
+
+
 def parse(description, names, pairs, *, figure=False):
     """Arguments of a script with the commands train, tune and table (with ``figure``: and the file of one)."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -54,10 +60,11 @@ def parse(description, names, pairs, *, figure=False):
     return parser.parse_args()
 
 
-def train_row(row, estimator, train, held, options, *, validate=True):
+def train_row(row, estimator, train, held, options, *, validate=True, judge=image_quality):
     """One leg of the training of a row on ``train``, (X, y) or (X,); writes its weights when it is done.
 
-    The pairs ``held`` are what the training validates on with ``validate``, and what the result is judged by, if any.
+    The pairs ``held`` are what the training validates on with ``validate``, and what the result is judged by, if any:
+    ``judge(estimator.predict(X), y)``.
     """
     options.checkpoints.mkdir(parents=True, exist_ok=True)
     estimator.set_params(max_epochs=options.epochs, n_iter_no_change=options.epochs, random_state=options.seed)
@@ -69,8 +76,7 @@ def train_row(row, estimator, train, held, options, *, validate=True):
     )
     judged = {}
     if held is not None:
-        value, structure = quality(estimator.predict(held[0]), held[1])
-        judged = {"validation": {"psnr": round(value, 3), "ssim": round(structure, 4)}}
+        judged = {"validation": judge(estimator.predict(held[0]), held[1])}
         print(f"{row}: {judged} after {estimator.n_epochs_} epochs", flush=True)
     if estimator.n_epochs_ < options.epochs:
         return

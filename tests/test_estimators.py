@@ -20,9 +20,11 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import tomolearn
+import tomolearn.classification
 import tomolearn.denoising
 import tomolearn.preprocessing
 import tomolearn.reconstruction
+import tomolearn.segmentation
 from tomolearn.base import available_memory, check_memory, register, registry
 from tomolearn.exceptions import MemoryBudgetError
 
@@ -32,6 +34,7 @@ pytestmark = [
 ]
 
 TRAINED = {"max_epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "random_state": 0}
+NARROW_ALEXNET = {"widths": (64, 64, 64), "dropout": 0.0, "precision": "float32"}
 # Few iterations: the checks ask how an estimator behaves, not how well it reconstructs.
 QUICK = {
     "FBPReconstructor": {},
@@ -48,6 +51,21 @@ QUICK = {
     "Noise2SelfDenoiser": {**TRAINED, "channels": (4, 6), "spacing": 2, "patch_shape": (16, 16)},
     "TomoGANDenoiser": {**TRAINED, "max_epochs": 1, "perceptual_weight": 0, "patch_shape": (16, 16)},
     "VAEDenoiser": {**TRAINED, "latent_dim": 4, "patch_shape": (16, 16)},
+    "UNetSegmenter": {**TRAINED, "n_levels": 2, "base_channels": 4},
+    "AlexNetClassifier": {
+        **TRAINED,
+        **NARROW_ALEXNET,
+        "channels": (4, 4, 4, 4, 8),
+        "max_epochs": 5,
+        "batch_size": 8,
+    },
+    "AlexNetRegressor": {
+        **TRAINED,
+        **NARROW_ALEXNET,
+        "channels": (8, 12, 12, 12, 12),
+        "max_epochs": 12,
+        "learning_rate": 3e-3,
+    },
     "AirNormalizer": {"width": 1, "side": "left"},
     "BadPixelRepairer": {},
     "FlatFieldCorrector": {},
@@ -59,9 +77,14 @@ QUICK = {
     "StripeRemover": {"large_size": 5, "sorting_size": 3},
     "ZingerRemover": {},
 }
+ALEXNETS = ["AlexNetClassifier", "AlexNetRegressor"]
 DENOISERS = [name for name in QUICK if name.endswith("Denoiser")]
 RECONSTRUCTORS = [name for name in QUICK if name.endswith("Reconstructor")]
 LEARNED = [name for name in RECONSTRUCTORS if "max_epochs" in QUICK[name] and name != "Noise2InverseReconstructor"]
+
+
+NEED_TARGETS = (*LEARNED, "TomoGANDenoiser", "UNetSegmenter", *ALEXNETS)
+LABELS = np.random.default_rng(1).integers(3, size=(5, 12, 16))
 
 
 def quick(name):
@@ -75,7 +98,13 @@ def sinograms(n=5, n_angles=12, n_detectors=16):
 def test_the_registry_holds_every_public_estimator():
     public = {
         name: thing
-        for room in (tomolearn.reconstruction, tomolearn.denoising, tomolearn.preprocessing)
+        for room in (
+            tomolearn.reconstruction,
+            tomolearn.denoising,
+            tomolearn.classification,
+            tomolearn.segmentation,
+            tomolearn.preprocessing,
+        )
         for name, thing in vars(room).items()
         if inspect.isclass(thing) and issubclass(thing, BaseEstimator) and name in room.__all__
     }
@@ -96,7 +125,7 @@ def test_scikit_learn(estimator, check):
 def test_scikit_learn_skips_nothing(name):
     tags = get_tags(quick(name))
     assert tags.input_tags.two_d_array and not tags.no_validation and not tags._skip_test and tags.requires_fit
-    assert tags.target_tags.required == (name in (*LEARNED, "TomoGANDenoiser")) and not tags.non_deterministic
+    assert tags.target_tags.required == (name in NEED_TARGETS) and not tags.non_deterministic
     assert tags.target_tags.multi_output or name not in RECONSTRUCTORS
 
 
@@ -127,7 +156,7 @@ CASES += [
         slices_are_independent=quick(name).n_halo_rows == 0,
     )
     for name in QUICK
-    if name not in RECONSTRUCTORS + DENOISERS
+    if name not in RECONSTRUCTORS + DENOISERS + ALEXNETS + ["UNetSegmenter"]
 ]
 CASES += [
     Case(
@@ -139,6 +168,21 @@ CASES += [
         half_rtol=0.1,
     )
     for name in DENOISERS
+]
+CASES += [
+    Case(
+        clone(quick(name)).set_params(max_epochs=2, learning_rate=1e-4),
+        sinograms(),
+        y,
+        flat={"image_shape": (12, 16)},
+        rtol=1e-5,
+        half_rtol=0.1,
+    )
+    for name, y in zip(
+        [*ALEXNETS, "UNetSegmenter"],
+        (np.array([1, 0, 1, 0, 2]), np.random.default_rng(1).random((5, 2)), LABELS),
+        strict=True,
+    )
 ]
 
 
@@ -157,7 +201,9 @@ def _predict(estimator, X):
 def test_other_processes_predict_the_same():
     X = sinograms()
     images = np.random.default_rng(1).random((5, 16, 16))
-    fitted = [quick(name).fit(X, images[:, :12] if name in DENOISERS else images) for name in QUICK]
+    targets = {name: np.arange(5) for name in ALEXNETS} | {name: images[:, :12] for name in DENOISERS}
+    targets["UNetSegmenter"] = LABELS
+    fitted = [quick(name).fit(X, targets.get(name, images)) for name in QUICK]
     results = joblib.Parallel(n_jobs=2)(joblib.delayed(_predict)(estimator, X) for estimator in fitted)
     for estimator, result in zip(fitted, results, strict=True):
         np.testing.assert_allclose(result, _predict(estimator, X), rtol=1e-12, err_msg=type(estimator).__name__)

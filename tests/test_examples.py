@@ -12,7 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "examples").glob("plot_*.py"))
 # Trainings that teach nothing but run every line: the whole ones take a minute and more.
-SHORTER = {"plot_learned_reconstruction": ("--pairs", "24", "--epochs", "2")}
+SHORTER = {
+    "plot_learned_reconstruction": ("--pairs", "24", "--epochs", "2"),
+    "plot_segment_image": ("--epochs", "3"),
+}
 
 
 def test_there_are_examples():

@@ -51,13 +51,13 @@ def test_cases_are_seeded_and_break_the_file(tmp_path, kind):
 
 
 def test_the_fuzzer_finds_planted_faults():
-    worker = fuzz_files.Worker("planted_faults:PLANTED", 1.0)
+    worker = fuzz_files.Worker("planted_faults:PLANTED", 3.0)
     try:
         found = {kind: fuzz_files.run_kind(worker, kind, 0, 2)[0] for kind in planted_faults.PLANTED}
     finally:
         worker.stop()
     assert [seed for seed, _ in found["crash"]] == [0, 1] and "died with status -6" in found["crash"][0][1]
-    assert len(found["hang"]) == 2 and "hangs for 1 s" in found["hang"][0][1]
+    assert len(found["hang"]) == 2 and "hangs for 3 s" in found["hang"][0][1]
     assert "KeyError: 'lost'" in found["other"][0][1]
     assert "the message does not name the file" in found["nameless"][0][1]
     assert "MiB, at most 200 are allowed" in found["hungry"][0][1]

@@ -38,6 +38,8 @@ _EXPORTS = {
         "TVReconstructor",
     ),
     "denoising": ("Noise2SelfDenoiser", "TomoGANDenoiser", "VAEDenoiser"),
+    "classification": ("AlexNetClassifier", "AlexNetRegressor"),
+    "segmentation": ("UNetSegmenter",),
     "solvers": ("cgls", "fbp", "sirt", "tv"),
     "streaming": ("reconstruct_volume",),
 }

@@ -10,6 +10,7 @@ from tomolearn.base.model_files import ModelFiles, read_estimator
 from tomolearn.base.reconstructor import Reconstructor
 from tomolearn.base.registration import register, registry
 from tomolearn.base.scan_geometry import ScanReconstructor
+from tomolearn.base.segmenter import Segmenter
 from tomolearn.base.stacks import BLOCK, SinogramInput, StackInput
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Reconstructor",
     "ReshapingCorrector",
     "ScanReconstructor",
+    "Segmenter",
     "SinogramInput",
     "SourceWindows",
     "StackInput",

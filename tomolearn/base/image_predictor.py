@@ -19,6 +19,14 @@ BLOCK_PIXELS = 2**24  # of the slices that are converted at a time
 AT_ONCE = 2**18  # pixels that a network is given at a time where images or tiles are smaller: fills the caches
 
 
+def _same(part):
+    return part
+
+
+def _as_array(part):
+    return part.cpu().numpy() if isinstance(part, torch.Tensor) else part
+
+
 class ImagePredictor(ImageInput):
     """Predicts something for each pixel of a slice from that slice and its neighbours.
 
@@ -39,7 +47,10 @@ class ImagePredictor(ImageInput):
 
     ``_predict_block(block, n_before, n_after, memory=None)`` is what reads volumes from files calls: tensor
     (n_before + k + n_after, rows, columns) -> ndarray (k, ...), in at most ``memory`` bytes beside its input and
-    output. Fewer than ``n_adjacent // 2`` slices before or after say that the volume ends there.
+    output. Fewer than ``n_adjacent // 2`` slices before or after say that the volume ends there. With ``tiles``, a
+    `tomolearn.tiling.TilePlan`, it works on those; its shape is that of the result, and the block may be larger. With
+    ``convert``, functions of what ``_predict_windows`` gives, cropped, it gives a list of what these make of it, each
+    (k, rows, columns, ...): labels of classes without their probabilities ever being in memory for more than a tile.
 
     Examples
     --------
@@ -64,14 +75,15 @@ class ImagePredictor(ImageInput):
     def _predict_windows(self, windows):
         raise NotImplementedError
 
-    def _predict_block(self, block, n_before, n_after, *, memory=None):
+    def _predict_block(self, block, n_before, n_after, *, memory=None, tiles=None, convert=None):
         n_adjacent = check_n_adjacent(self.n_adjacent)
         first, last = n_before - n_adjacent // 2, len(block) - n_after + n_adjacent // 2
         if first >= 0 and last <= len(block):
             block = block[first:last]
         else:
             block = block[torch.arange(first, last).clamp(0, len(block) - 1)]
-        return self._predict_tiles(block.unfold(0, n_adjacent, 1).movedim(-1, 1), memory)
+        results = self._predict_tiles(block.unfold(0, n_adjacent, 1).movedim(-1, 1), memory, tiles, convert or [_same])
+        return results if convert else results[0]
 
     def _predict_stack(self, X, dtype):
         """The prediction for checked ``X``, (n, rows, columns, ...); in ``dtype``, if what is predicted is floating."""
@@ -86,7 +98,7 @@ class ImagePredictor(ImageInput):
                 low, high = max(0, start - radius), min(n, stop + radius)
                 block = self._block(X, slice(low, high))
                 if len(shape) == 3:
-                    part = self._predict_tiles(block, None)
+                    part = self._predict_tiles(block)[0]
                 else:
                     part = self._predict_block(block, start - low, high - stop)
                 if results is None:
@@ -104,20 +116,26 @@ class ImagePredictor(ImageInput):
             "Take fewer slices at once, or predict_volume, from file to file.",
         )
 
-    def _predict_tiles(self, windows, memory):
-        """What ``_predict_windows`` gives, as an array, from tiles where the whole does not fit into ``memory``."""
-        shape = tuple(windows.shape[2:])
-        pixels = self._pixels(memory)
-        plan = self._plan_tiles(shape, pixels)
-        at_once = max(1, int(min(AT_ONCE, pixels)) // math.prod(plan.largest_read))
+    def _predict_tiles(self, windows, memory=None, plan=None, convert=(_same,)):
+        """What ``convert`` makes of the predictions, as arrays; from tiles where the whole does not fit in memory."""
+        at_once = 1
+        if plan is None:
+            pixels = self._pixels(memory)
+            plan = self._plan_tiles(tuple(windows.shape[2:]), pixels)
+            at_once = max(1, int(min(AT_ONCE, pixels)) // math.prod(plan.largest_read))
         results = None
         for start in range(0, len(windows), at_once):
             some = slice(start, start + at_once)
             for tile in plan:
-                part = self._predict_windows(windows[(some, slice(None), *tile.read)]).detach().cpu().numpy()
+                read = windows[(some, slice(None), *tile.read)]
+                read = read if read.is_floating_point() else read.to(torch.float32)
+                part = self._predict_windows(read)[(slice(None), *tile.crop)].detach()
+                parts = [_as_array(one(part)) for one in convert]
                 if results is None:
-                    results = np.empty((len(windows), *shape, *part.shape[3:]), part.dtype)
-                results[(some, *tile.write)] = part[(slice(None), *tile.crop)]
+                    shape = (len(windows), *plan.shape)
+                    results = [np.empty((*shape, *part.shape[3:]), part.dtype) for part in parts]
+                for result, part in zip(results, parts, strict=True):
+                    result[(some, *tile.write)] = part
         return results
 
     def _pixels(self, memory):

@@ -3,21 +3,16 @@
 import math
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 
-from tomolearn._validation import check_shape
 from tomolearn.base import Denoiser, windows
 from tomolearn.denoising._crops import RandomCrops, crops_per_slice
 from tomolearn.denoising.pictures import EpochPictures
-from tomolearn.exceptions import FileFormatError
-from tomolearn.networks import build_network
-from tomolearn.streaming import ImageVolumePrediction
-from tomolearn.training import Samples, TrainedEstimator
+from tomolearn.training import Samples
 from tomolearn.training import _distributed as distributed
-from tomolearn.training._fit_callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
-from tomolearn.training.hardware import autocast_dtype, find_device
-from tomolearn.training.parameters import describe_training
+from tomolearn.training._fit_callbacks import CallbackSupportMixin, with_callbacks
+from tomolearn.training.hardware import find_device
+from tomolearn.training.image_estimator import TrainedImageEstimator, describe_images, positive_scale
 
 __all__ = ["LearnedDenoiser", "describe", "the_slices"]
 
@@ -25,15 +20,6 @@ LOOKED_AT = 2**22  # values of a stack that its range is learned from
 TAILS = (0.05, 99.95)  # percentiles that are taken for black and white, TomoGAN's
 
 _TEXTS = {
-    "{images}": """
-    image_shape : tuple of two int, default=None
-        Rows and columns of an image, needed for flat ``X`` only. None: a flat row is an image of one row.
-    """,
-    "{tiles}": """
-    tile_shape : tuple of two int, default=None
-        Rows and columns of the tiles that ``predict`` cuts images into. The network sees enough around each for the
-        result to be that of the whole image. None: tiles only where memory is short.
-    """,
     "{crops}": """
     patch_shape : tuple of two int, default={patch_shape}
         Rows and columns of the parts that training cuts from the images at random: in an epoch as many as cover their
@@ -46,11 +32,7 @@ _TEXTS = {
         Mean and standard deviation of the noisy images, by which they are normalised.
     y_low_, y_scale_ : float
         Black of the clean images and their range up to white, the 0.05 and 99.95 percentiles.
-    image_shape_ : tuple of two int
-    n_features_in_ : int
-        Values of a sample.
-    feature_names_in_ : ndarray of str
-        Column names; only if ``X`` was a data frame.
+    {shapes}
     """,
 }
 
@@ -58,13 +40,14 @@ _TEXTS = {
 def describe(learning_rate, optimizer, *, loss=None, patch_shape=(128, 128)):
     """Fill in the parameters and attributes that learned denoisers share: a class decorator."""
     texts = {mark: text.replace("{patch_shape}", str(patch_shape)) for mark, text in _TEXTS.items()}
-    return describe_training(learning_rate, loss, optimizer, texts)
+    return describe_images(learning_rate, optimizer, loss=loss, texts=texts)
 
 
-class LearnedDenoiser(TrainedEstimator, ImageVolumePrediction, Denoiser, CallbackSupportMixin, BaseEstimator):
+class LearnedDenoiser(TrainedImageEstimator, Denoiser, CallbackSupportMixin, BaseEstimator):
     """``fit`` and ``predict`` of a network from noisy images to clean ones; a subclass says which network."""
 
-    _numbers = ("x_mean_", "x_scale_", "y_low_", "y_scale_")  # fitted attributes that a model file must hold
+    _numbers = ("x_mean_", "x_scale_", "y_low_", "y_scale_")
+    _scales = ("x_scale_", "y_scale_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -117,13 +100,10 @@ class LearnedDenoiser(TrainedEstimator, ImageVolumePrediction, Denoiser, Callbac
         samples = self._pair(X, y, repeat=crops_per_slice(y.shape[1:], self.patch_shape))
         validation = None if X_val is None else self._validation_pair(X_val, y_val)
         config = self._network_config()
-        self._check_need(config)
+        self._check_need(config, tuple(map(min, self.image_shape_, self.patch_shape)))
         self._learn_normalization(X, y)
-        hooks = FitCallbacks.of(self, X, y)
         callbacks = [callback.of(self) if isinstance(callback, EpochPictures) else callback for callback in callbacks]
-        self._train(config, samples, validation, self._task, checkpoint=checkpoint, callbacks=[*hooks, *callbacks])
-        for hook in hooks:
-            hook.finish()
+        self._train_on(config, samples, validation, self._task, X, y, checkpoint=checkpoint, callbacks=callbacks)
         return self
 
     def _targets(self, y, X, name):
@@ -150,67 +130,20 @@ class LearnedDenoiser(TrainedEstimator, ImageVolumePrediction, Denoiser, Callbac
         """Mean and spread of the noisy images, black and white of the clean ones."""
         noisy, clean = (distributed.of_first(lambda stack=stack: _some_values(stack)) for stack in (X, y))
         self.x_mean_ = float(noisy.mean())
-        self.x_scale_ = _positive(noisy.std(), self.x_mean_)
+        self.x_scale_ = positive_scale(noisy.std(), self.x_mean_)
         low, high = np.percentile(clean, TAILS)
-        self.y_low_, self.y_scale_ = float(low), _positive(high - low, float(low))
-
-    def _normalization(self):
-        return tuple(getattr(self, name) for name in self._numbers)
+        self.y_low_, self.y_scale_ = float(low), positive_scale(high - low, float(low))
 
     def _normalized(self, x, y):
         """What the network takes and should give."""
         return (x - self.x_mean_) / self.x_scale_, (y - self.y_low_) / self.y_scale_
 
-    # ---------------------------------------------------------------------------------------------- the network
-
-    def _check_parameters(self):
-        """Raise where a parameter of the network or of its losses is out of its range."""
-        check_shape(self.patch_shape, "patch_shape", 2)
-        if self.tile_shape is not None:
-            check_shape(self.tile_shape, "tile_shape", 2)
-
-    def _check_need(self, config):
-        """Raise before memory is taken that is not there."""
-        with torch.device("meta"):  # for its checks too
-            n = sum(p.numel() for p in build_network(*config).parameters())
-        rows, columns = (min(pair) for pair in zip(self.image_shape_, self.patch_shape, strict=True))
-        activations = 4.0 * self.batch_size * rows * columns * self._kept_copies()
-        self._check_training_memory(
-            n,
-            f"the network and the features of {self.batch_size} parts",
-            "Lower batch_size or patch_shape.",
-            activations,
-        )
-
-    def _kept_copies(self):
-        """How many images the features take that are kept for the gradient of one part."""
-        raise NotImplementedError
-
     def _task(self, network):
+        """What trains ``network``: a `tomolearn.training.Task`."""
         raise NotImplementedError
 
-    def _apply(self, network, x):
-        """Normalised images (k, rows, columns) of normalised windows."""
-        return network(x.contiguous(memory_format=torch.channels_last))[:, 0]
-
-    def _predict_windows(self, x):
-        device = find_device(self.device)
-        network, autocast = self._network_on(device), autocast_dtype(self.precision, device, training=False)
-        with torch.no_grad(), torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-            x = (x.to(device, torch.float32) - self.x_mean_) / self.x_scale_
-            return (self._apply(network, x).float() * self.y_scale_ + self.y_low_).cpu()
-
-    def _set_model_state(self, state, tensors, name):
-        wrong = [key for key in self._numbers if not (isinstance(state.get(key), float) and np.isfinite(state[key]))]
-        shape = state.get("image_shape_")
-        if wrong or not isinstance(shape, tuple) or len(shape) != 2 or not all(type(n) is int and n > 0 for n in shape):
-            raise FileFormatError(
-                f"{name} must hold finite numbers {', '.join(self._numbers)} and image_shape_, two positive integers; "
-                f"got {shape!r:.200}, wrong numbers: {', '.join(wrong) or 'none'}."
-            )
-        if min(state["x_scale_"], state["y_scale_"]) <= 0:
-            raise FileFormatError(f"{name} must hold x_scale_ and y_scale_ above zero.")
-        super()._set_model_state(state, tensors, name)
+    def _shown_output(self, output):
+        return output * self.y_scale_ + self.y_low_
 
 
 def the_slices(X, entry_shape):
@@ -227,8 +160,3 @@ def _some_values(stack):
     size, most = math.prod(stack.shape[1:]), LOOKED_AT // len(rows)
     which = np.random.default_rng(0).integers(size, size=most) if size > most else slice(None)
     return np.concatenate([np.asarray(stack[row : row + 1]).ravel()[which].astype(np.float64) for row in rows])
-
-
-def _positive(value, offset):
-    """``value`` as a scale; 1 where it is nothing but rounding."""
-    return float(value) if value > 1e-7 * abs(offset) and value > 0 else 1.0

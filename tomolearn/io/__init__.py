@@ -4,6 +4,7 @@ Everything is a `Source`: a shape, a dtype, named axes and ``read_block(start, s
 angles, detectors), volumes as (slices, rows, columns), however the file holds them.
 """
 
+from tomolearn.io.labelled import LabelledImage, LabelledImages, open_labelled
 from tomolearn.io.libraries import open_library, open_pairs
 from tomolearn.io.scan import Scan, open_scan
 from tomolearn.io.scan_writer import write_scan
@@ -13,10 +14,13 @@ from tomolearn.io.volume import open_volume
 
 __all__ = [
     "ArraySource",
+    "LabelledImage",
+    "LabelledImages",
     "Scan",
     "Sink",
     "Source",
     "create_sink",
+    "open_labelled",
     "open_library",
     "open_pairs",
     "open_scan",

@@ -80,14 +80,15 @@ class NpzStore(FrameStore):
         self._handle = Handle(_Member, path, member)
 
     def _rows(self, frame, rows):
-        count = self.shape[1] * self.shape[2]
+        first, after, step = rows.indices(self.shape[1])
+        row_bytes = self.shape[2] * self._stored_dtype.itemsize
         with self._handle.lock:
             file = self._handle.get().file
-            file.seek(self._offset + frame * count * self._stored_dtype.itemsize)
-            data = file.read(count * self._stored_dtype.itemsize)
-        if len(data) != count * self._stored_dtype.itemsize:
+            file.seek(self._offset + (frame * self.shape[1] + first) * row_bytes)
+            data = file.read((after - first) * row_bytes)
+        if len(data) != (after - first) * row_bytes:
             raise FileFormatError(f"{self.name} ends within frame {frame} of {self.shape[0]}: it is truncated.")
-        return np.frombuffer(data, self._stored_dtype).reshape(self.shape[1:])[rows]
+        return np.frombuffer(data, self._stored_dtype).reshape(-1, self.shape[2])[::step]
 
     def close(self):
         self._handle.close()

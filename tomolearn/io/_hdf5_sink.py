@@ -3,13 +3,13 @@
 import h5py
 import numpy as np
 
-from tomolearn.io._raw import METADATA, RawBackend, as_json
+from tomolearn.io._raw import METADATA, RawBackend, as_json, axes_of
 
 __all__ = ["HDF5Backend"]
 
 
 class HDF5Backend(RawBackend):
-    def begin(self):
+    def begin(self, band):
         with h5py.File(self.path, "w") as file:
             file["implements"] = "exchange:process"
             file[METADATA] = as_json(self.facts)
@@ -17,7 +17,7 @@ class HDF5Backend(RawBackend):
                 file["process/tomolearn/angles"] = np.asarray(self.facts["angles"], np.float64)
                 file["process/tomolearn/angles"].attrs["units"] = "rad"
             data = _contiguous(file.create_group("exchange"), "data", self.shape, self.dtype)
-            data.attrs["axes"] = ":".join(self.facts.get("axes", ("slices", "rows", "columns")))
+            data.attrs["axes"] = ":".join(axes_of(self.facts, self.shape))
             data.attrs["description"] = "reconstruction"
             for name, value in self.facts.items():
                 if isinstance(value, str | int | float) and not isinstance(value, bool):

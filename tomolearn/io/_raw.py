@@ -1,11 +1,12 @@
 """What the kinds of volume share: arrays written in place, and metadata as text."""
 
 import json
+import math
 import os
 
 import numpy as np
 
-__all__ = ["METADATA", "RawBackend", "as_json"]
+__all__ = ["METADATA", "RawBackend", "as_json", "axes_of", "write_bytes"]
 
 METADATA = "process/tomolearn/metadata"  # in HDF5 files: everything that is known, as JSON
 PIECE = 1 << 26  # bytes given to the system at a time
@@ -22,23 +23,21 @@ class RawBackend:
         self.path, self.shape, self.dtype, self.facts = path, shape, dtype, facts
         self._file = None
 
-    def begin(self):
-        """Lay the file out."""
+    def begin(self, band):
+        """Lay the file out; every block begins at a row that is a multiple of ``band``."""
         raise NotImplementedError
 
     def offset(self):
         """Where the array begins in the file that was laid out."""
         raise NotImplementedError
 
-    def write(self, start, block):
+    def write(self, start, row, block):
+        """Slices from ``start`` on, or, of that slice alone, the rows from ``row`` on."""
         if self._file is None:
             self._start = self.offset()
             self._file = os.open(self.path, os.O_RDWR)
-        position = self._start + start * block[0].nbytes if len(block) else self._start
-        view = memoryview(block).cast("B")
-        while len(view):
-            written = os.pwrite(self._file, view[:PIECE], position)
-            view, position = view[written:], position + written
+        row_bytes = math.prod(self.shape[2:]) * self.dtype.itemsize
+        write_bytes(self._file, block, self._start + (start * self.shape[1] + row) * row_bytes)
 
     def finish(self):
         if self._file is not None:
@@ -49,6 +48,20 @@ class RawBackend:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def write_bytes(file, block, position):
+    """The bytes of a contiguous array to a place in an open file."""
+    view = memoryview(block).cast("B")
+    while len(view):
+        written = os.pwrite(file, view[:PIECE], position)
+        view, position = view[written:], position + written
+
+
+def axes_of(facts, shape):
+    """Names of the axes: what the metadata say, if it is of this volume."""
+    axes = facts.get("axes", ())
+    return tuple(axes) if len(axes) == len(shape) else ("slices", "rows", "columns", "classes")[: len(shape)]
 
 
 def as_json(facts):

@@ -178,6 +178,19 @@ class StoredSource(Source):
                 at = last
         return out
 
+    def _read_region(self, start, stop, rows, columns):
+        out = np.empty((stop - start, rows.stop - rows.start, columns.stop - columns.start), self.dtype)
+        if out.size == 0:
+            return out
+        slab = self._slab.get()
+        with self._slab.lock, reading(self.name):
+            first, last = slab.get("rows", (0, 0))
+            if first <= start and stop <= last:
+                out[:] = slab["block"][start - first : stop - first, rows, columns]
+            else:
+                self._fill(out, start, rows, columns)
+        return out
+
     def _slab_length(self):
         """Entries of axis 0 that are kept: a chunk, or as much of it as the cache holds; 0 where keeping is no use."""
         fits = self._cache // max(1, _bytes_of(self.shape[1:], self.dtype))
@@ -201,16 +214,19 @@ class StoredSource(Source):
         self._fill(block, first)
         slab.update(rows=(first, last), block=block)
 
-    def _fill(self, out, first):
-        """Reads entries ``first`` onwards of axis 0 into ``out``, a few megabytes in stored order at a time."""
+    def _fill(self, out, first, within=slice(None), across=slice(None)):
+        """Reads entries ``first`` onwards of axis 0 into ``out``, a few megabytes in stored order at a time.
+
+        ``within`` and ``across`` are the parts of axes 1 and 2 that are wanted, as slices of step 1.
+        """
         rows = slice(first, first + len(out))
         unit = max(1, _bytes_of(out.shape, self.dtype) // max(1, out.shape[1]))
         chunk = self._store.chunks[self._order[1]]
         group = max(chunk, TRANSFER // unit // chunk * chunk)
         at = 0
-        for run in _runs(self._picked, self.shape[1]):
+        for run in _runs(self._picked, self.shape[1], within):
             for piece in _pieces(run, group):
-                index = [slice(None)] * 3
+                index = [across] * 3
                 index[self._order[0]], index[self._order[1]] = rows, piece
                 part = np.transpose(self._store.read(tuple(index)), self._order)
                 count = len(range(piece.start, piece.stop, piece.step))
@@ -218,10 +234,11 @@ class StoredSource(Source):
                 at += count
 
 
-def _runs(picked, length):
-    """Slices that together pick the same entries in the same order."""
+def _runs(picked, length, within):
+    """Slices that together pick the same entries in the same order as ``within`` does of ``picked`` (None: all)."""
     if picked is None:
-        return [slice(0, length, 1)]
+        return [slice(*within.indices(length))]
+    picked = picked[within]
     steps = np.diff(picked)
     if len(steps) and steps[0] > 0 and (steps == steps[0]).all():
         return [slice(int(picked[0]), int(picked[-1]) + 1, int(steps[0]))]

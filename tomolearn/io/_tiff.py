@@ -8,13 +8,16 @@ import os
 import re
 import threading
 
+import numpy as np
+
 from tomolearn.exceptions import FileFormatError
 from tomolearn.io._frames import FrameStore, RawStore
-from tomolearn.io._stored import DEFLATE_MOST, Handle, check_dtype, check_sizes, plain_values, reading
+from tomolearn.io._stored import DEFLATE_MOST, TRANSFER, Handle, check_dtype, check_sizes, plain_values, reading
 from tomolearn.io.source import _bytes_of
 
 SUFFIXES = (".tif", ".tiff")
 UNCOMPRESSED = 1
+JPEG = (6, 7, 33007, 34892)
 LONGEST = 1 << 20  # characters of a description that are parsed
 
 
@@ -139,16 +142,44 @@ def check_page(path, page, like=None):
     return dtype
 
 
-def _decoded(path, page):
-    """The image of a page; a codec that is missing is named."""
+def _decoded(path, page, rows, columns):
+    """Part of the image of a page; a codec that is missing is named."""
     try:
-        return page.asarray()
+        if page.compression in JPEG:  # its strips need tables that stand elsewhere
+            return page.asarray()[rows, columns]
+        return _touched(page, rows, columns)
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
         raise FileFormatError(
             f"{path} is compressed by {page.compression.name}, which takes a package: pip install imagecodecs."
         ) from error
+
+
+def _touched(page, rows, columns):
+    """Part of an image, of which no other strips or tiles are read than those that it touches."""
+    rows, columns = (range(*part.indices(n)) for part, n in zip((rows, columns), page.shape, strict=True))
+    box = [(rows.start, rows[-1] + 1), (columns.start, columns[-1] + 1)]
+    out = np.full([stop - start for start, stop in box], page.nodata, page.dtype)
+    across = -(-page.shape[1] // page.chunks[1])
+    down, along = (range(a // size, (b - 1) // size + 1) for (a, b), size in zip(box, page.chunks, strict=True))
+    wanted = [row * across + column for row in down for column in along]
+    places = [page.dataoffsets[index] for index in wanted], [page.databytecounts[index] for index in wanted]
+    for data, index in page.parent.filehandle.read_segments(*places, wanted, buffersize=TRANSFER):
+        part = page.decode(data, index)[0]
+        if part is None:  # never written
+            continue
+        part, corner = (
+            part[0, :, :, 0],
+            [position * size for position, size in zip(divmod(index, across), page.chunks, strict=True)],
+        )
+        cut, place = [], []
+        for at, n, (start, stop) in zip(corner, part.shape, box, strict=True):
+            low, high = max(at, start), min(at + n, stop)
+            cut.append(slice(low - at, high - at))
+            place.append(slice(low - start, high - start))
+        out[tuple(place)] = part[tuple(cut)]
+    return out[:: rows.step, :: columns.step]
 
 
 class _TiffStore(FrameStore):
@@ -158,16 +189,17 @@ class _TiffStore(FrameStore):
         super().__init__(os.fspath(path), os.fspath(path), shape, dtype, metadata)
         self._plain = {}  # {frame: (offset, byte order)}
 
-    def _page_rows(self, path, tif, page, frame, rows):
+    def _page_box(self, path, tif, page, frame, rows, columns):
         check_page(path, page, (self.shape[1:], self.dtype))
         if page.is_final:
             self._plain[frame] = page.dataoffsets[0], tif.byteorder
-            return self._plain_rows(path, frame, rows)
-        return _decoded(path, page)[rows]
+            return self._plain_box(path, frame, rows, columns)
+        return _decoded(path, page, rows, columns)
 
-    def _plain_rows(self, path, frame, rows):
+    def _plain_box(self, path, frame, rows, columns):
         offset, order = self._plain[frame]
-        return RawStore(path, path, (1, *self.shape[1:]), order + self.dtype.char, offset).read_once(rows)
+        stored = RawStore(path, path, (1, *self.shape[1:]), order + self.dtype.char, offset)
+        return stored.read_once(rows, columns)
 
 
 class TiffPages(_TiffStore):
@@ -177,12 +209,12 @@ class TiffPages(_TiffStore):
         super().__init__(path, shape, dtype, metadata)
         self._handle = Handle(open_tiff_file, path)
 
-    def _rows(self, frame, rows):
+    def _box(self, frame, rows, columns):
         if frame in self._plain:
-            return self._plain_rows(self.path, frame, rows)
+            return self._plain_box(self.path, frame, rows, columns)
         with self._handle.lock:
             tif = self._handle.get()
-            return self._page_rows(self.path, tif, tif.pages[frame].aspage(), frame, rows)
+            return self._page_box(self.path, tif, tif.pages[frame].aspage(), frame, rows, columns)
 
     def close(self):
         self._handle.close()
@@ -202,12 +234,12 @@ class TiffFiles(_TiffStore):
         super().__init__(path, (len(files), *page.shape), dtype, metadata)
         self._files = files
 
-    def _rows(self, frame, rows):
+    def _box(self, frame, rows, columns):
         path = self._files[frame]
         if frame in self._plain:
-            return self._plain_rows(path, frame, rows)
+            return self._plain_box(path, frame, rows, columns)
         with open_tiff_file(path) as tif, reading(path, "a TIFF file"):
-            return self._page_rows(path, tif, tif.pages[0], frame, rows)
+            return self._page_box(path, tif, tif.pages[0], frame, rows, columns)
 
 
 def _metadata(tif):

@@ -1,5 +1,6 @@
 """Volumes written block by block: HDF5, TIFF, Zarr, NumPy; whole or not at all, and resumable after a kill."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def create_sink(
     resume=False,
     overwrite=False,
 ):
-    """Begin a volume on disk that is written in blocks of slices.
+    """Begin a volume on disk that is written in blocks of slices, or in bands of rows of slices.
 
     Everything is written beside ``path``, to ``path.part`` with a record in ``path.part.json``, and renamed when whole.
 
@@ -38,10 +39,10 @@ def create_sink(
     path : path-like
         Of the output. Its suffix says the kind: ``.h5`` (Data Exchange layout, ``exchange/data``), ``.tif`` (one
         BigTIFF), ``.zarr`` (extra ``zarr``), ``.npy``; none: a folder with one TIFF a slice.
-    shape : tuple of three int
-        (slices, rows, columns).
+    shape : tuple of three or four int
+        (slices, rows, columns), or (slices, rows, columns, classes) for several values a pixel.
     dtype : dtype, default="float32"
-        A floating type, or an integer type together with ``value_range``.
+        A floating type; an integer type for integers, such as labels, or together with ``value_range``.
     kind : {"hdf5", "tiff", "tiff-stack", "zarr", "npy"}, default=None
         None: by the suffix.
     metadata : dict, default=None
@@ -49,8 +50,9 @@ def create_sink(
     value_range : tuple of two float, default=None
         For integer types: the values that become the smallest and the largest integer; what lies beyond is clipped and
         counted. Stored as ``scale`` and ``offset``: value = stored * scale + offset.
-    blocks : list of (start, stop), default=None
-        Slices of each block in turn. None: one slice a block.
+    blocks : list of (start, stop) or of (slice, start, stop), default=None
+        Slices of each block in turn; or, where a slice is too large, the slice and the rows of each. None: one slice a
+        block.
     run : dict, default=None
         What identifies the run; a partial output is only resumed if it is the same.
     resume : bool, default=False
@@ -91,7 +93,7 @@ def create_sink(
     >>> np.load(folder / "volume.npy").sum()
     np.float32(18.0)
     """
-    shape = check_shape(shape, "shape", 3)
+    shape = check_shape(shape, "shape", 4 if np.shape(shape) == (4,) else 3)
     path = Path(path)
     if path.name in ("", ".."):
         raise ValueError(f"the output must be the name of a file or a new folder; got {str(path)!r}.")
@@ -104,9 +106,7 @@ def create_sink(
             )
     check_choice(kind, "kind", KINDS)
     dtype, scaling = _scaling(dtype, value_range)
-    blocks = [(i, i + 1) for i in range(shape[0])] if blocks is None else [(int(a), int(b)) for a, b in blocks]
-    if [a for a, _ in blocks] != [0, *(b for _, b in blocks[:-1])] or blocks[-1][1] != shape[0]:
-        raise ValueError(f"blocks must follow each other from 0 to {shape[0]}, the number of slices; got {blocks}.")
+    blocks, band = _check_blocks(blocks, shape)
     identity = {**(run or {}), "shape": list(shape), "dtype": dtype.str, "kind": kind, "scaling": scaling}
     partial = Partial(path)
     resumes = resume and partial.data.exists() and partial.record.exists()
@@ -120,12 +120,30 @@ def create_sink(
             journal = Journal.load(partial.record, identity)
         else:
             partial.clear()
-            backend.begin()
+            backend.begin(band)
             journal = Journal.new(partial.record, identity, blocks)
     except BaseException:
         partial.release()
         raise
     return Sink(partial, backend, journal, dtype, scaling)
+
+
+def _check_blocks(blocks, shape):
+    """The blocks as tuples of int, and the rows that each of them begins at a multiple of."""
+    n, rows = shape[:2]
+    blocks = [(i, i + 1) for i in range(n)] if blocks is None else [tuple(map(int, block)) for block in blocks]
+    if {len(block) for block in blocks} == {3}:
+        followed = [(0, 0), *((i + (stop == rows), stop % rows) for i, _, stop in blocks)]
+        if [block[:2] for block in blocks] + [(n, 0)] != followed or any(start >= stop for _, start, stop in blocks):
+            raise ValueError(
+                f"blocks must be bands that follow each other through the rows 0 to {rows} of the slices 0 to {n - 1}, "
+                f"(slice, start, stop); got {blocks}."
+            )
+        return blocks, math.gcd(*(start for _, start, _ in blocks)) or rows
+    whole = {len(block) for block in blocks} == {2}
+    if not whole or [a for a, _ in blocks] != [0, *(b for _, b in blocks[:-1])] or blocks[-1][1] != n:
+        raise ValueError(f"blocks must follow each other from 0 to {n}, the number of slices; got {blocks}.")
+    return blocks, rows
 
 
 def _backend(kind):
@@ -139,6 +157,16 @@ def _backend(kind):
             "zarr": _image_sinks.ZarrBackend, "npy": _image_sinks.NumPyBackend,
         }[kind]  # fmt: skip
     return Backend
+
+
+def _check_range(block, dtype):
+    """Raise where integers do not fit into ``dtype``."""
+    low, high = int(block.min()), int(block.max())
+    limits = np.iinfo(dtype)
+    if low < limits.min or high > limits.max:
+        raise ValueError(
+            f"{dtype} holds {limits.min} to {limits.max}; got values from {low} to {high}. Take a larger dtype."
+        )
 
 
 def _scaling(dtype, value_range):
@@ -209,8 +237,8 @@ class Sink:
         return self._partial.target
 
     @property
-    def blocks(self) -> list[tuple[int, int]]:
-        """(start, stop) of each block."""
+    def blocks(self) -> list[tuple[int, ...]]:
+        """(start, stop) of each block, or (slice, start, stop) of each band of rows."""
         return self._journal.blocks
 
     @property
@@ -219,30 +247,29 @@ class Sink:
         return self._journal.done
 
     def write_block(self, index, block, counts=None):
-        """Write one block of slices.
+        """Write one block of slices, or one band of rows.
 
         Parameters
         ----------
         index : int
             Which of ``blocks``.
-        block : ndarray of shape (stop - start, rows, columns)
-            Converted to the dtype of the sink.
+        block : ndarray of shape (stop - start, rows, columns) or (1, stop - start, columns)
+            Converted to the dtype of the sink; with one axis more where the volume has four.
         counts : dict of str to int, default=None
             What was counted in this block; kept in the record.
 
         Raises
         ------
         ValueError
-            If the block has another shape, or is not finite where integers are stored.
+            If the block has another shape, or values that the dtype does not hold.
         """
-        start, stop = self.blocks[index]
+        *number, start, stop = self.blocks[index]
+        shape = self._backend.shape
+        expected = (1, stop - start, *shape[2:]) if number else (stop - start, *shape[1:])
         block, clipped = self._stored(np.asarray(block))
-        if block.shape != (stop - start, *self._backend.shape[1:]):
-            raise ValueError(
-                f"block {index} of {self.path} must have shape {(stop - start, *self._backend.shape[1:])}; "
-                f"got {block.shape}."
-            )
-        self._backend.write(start, block)
+        if block.shape != expected:
+            raise ValueError(f"block {index} of {self.path} must have shape {expected}; got {block.shape}.")
+        self._backend.write(*((*number, start) if number else (start, 0)), block)
         self._journal.mark(index, {**(counts or {}), **({"values clipped to value_range": clipped} if clipped else {})})
 
     def _stored(self, block):
@@ -252,6 +279,8 @@ class Sink:
                 raise ValueError(
                     f"values of {block.dtype} are stored as {self.dtype} only with value_range=(low, high)."
                 )
+            if self.dtype.kind != "f" and block.size and not np.can_cast(block.dtype, self.dtype):
+                _check_range(block, self.dtype)
             return np.ascontiguousarray(block, self.dtype), 0
         scale, offset = self._scaling
         limits = np.iinfo(self.dtype)
@@ -260,6 +289,19 @@ class Sink:
             raise ValueError(f"values that are not finite cannot be stored as {self.dtype}; take a floating dtype.")
         clipped = int(np.count_nonzero((values < limits.min) | (values > limits.max)))
         return np.clip(values, limits.min, limits.max).astype(self.dtype), clipped
+
+    def complete(self):
+        """Everything is brought to the disk; the volume does not have its name yet.
+
+        Raises
+        ------
+        ValueError
+            If blocks are missing.
+        """
+        missing = len(self.blocks) - len(self.done)
+        if missing:
+            raise ValueError(f"{missing} of {len(self.blocks)} blocks of {self.path} are not written yet.")
+        self._backend.finish()
 
     def finish(self) -> Path:
         """The whole volume takes its name.
@@ -273,10 +315,7 @@ class Sink:
         ValueError
             If blocks are missing.
         """
-        missing = len(self.blocks) - len(self.done)
-        if missing:
-            raise ValueError(f"{missing} of {len(self.blocks)} blocks of {self.path} are not written yet.")
-        self._backend.finish()
+        self.complete()
         self._partial.finish()
         return self.path
 
@@ -284,6 +323,10 @@ class Sink:
         """Let go of files; what is done stays beside the target for ``resume``."""
         self._backend.close()
         self._partial.release()
+
+    def discard(self):
+        """Remove what was written; after `close`."""
+        self._partial.clear()
 
     def __enter__(self):
         return self

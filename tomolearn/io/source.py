@@ -16,7 +16,8 @@ LARGE = 64 << 20  # bytes from which a block is compared with the memory that th
 class Source:
     """A stack that is read in blocks along axis 0.
 
-    Subclasses implement ``_read(start, stop)`` and, where they can do better than reading all of it, ``_pick(index)``.
+    Subclasses implement ``_read(start, stop)`` and, where they can do better than reading all of it, ``_pick(index)``
+    and ``_read_region(start, stop, rows, columns)``.
 
     Parameters
     ----------
@@ -66,6 +67,15 @@ class Source:
         """The entries ``index`` (slice or integers) of axis 1, as a Source."""
         return _Picked(self, index)
 
+    def _read_region(self, start: int, stop: int, rows: slice, columns: slice) -> np.ndarray:
+        """The part that two slices cut out of axes 1 and 2; here from whole entries, one at a time."""
+        sizes = (stop - start, rows.stop - rows.start, columns.stop - columns.start)
+        out = np.empty((*sizes, *self.shape[3:]), self.dtype)
+        if out.size:
+            for i in range(start, stop):
+                out[i - start] = self.read_block(i, i + 1)[0, rows, columns]
+        return out
+
     # ------------------------------------------------------------------------------------------------ for users
 
     @property
@@ -103,15 +113,61 @@ class Source:
         """
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"a block of {self.name} must lie within 0:{len(self)}; got {start}:{stop}.")
-        need = (stop - start) * _bytes_of(self.shape[1:], self.dtype)
+        expected = (stop - start, *self.shape[1:])
+        return self._checked(expected, f"entries {start}:{stop}", self._read, int(start), int(stop))
+
+    def read_region(self, start: int, stop: int, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+        """The same rectangle of the entries ``start`` to ``stop`` of axis 0, without the rest where the file allows it.
+
+        Only the bytes of the rectangle are read of arrays that are stored contiguously (``.npy``, MRC, uncompressed
+        TIFF and HDF5), only the tiles, strips or chunks that it touches of TIFF, HDF5 and Zarr files that have such.
+
+        Parameters
+        ----------
+        start, stop : int
+            ``0 <= start <= stop <= len(source)``; nothing is clipped.
+        rows, columns : tuple of two int
+            First and after the last of axis 1 and of axis 2, within these axes; nothing is clipped.
+
+        Returns
+        -------
+        ndarray of shape (stop - start, rows[1] - rows[0], columns[1] - columns[0], *shape[3:])
+            C-contiguous, native byte order, the caller's own.
+
+        Raises
+        ------
+        IndexError
+            If the region does not lie within the stack, or the stack has fewer than three axes.
+        FileFormatError
+            If the file is broken there.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tomolearn.io import ArraySource
+        >>> ArraySource(np.arange(24).reshape(2, 3, 4)).read_region(1, 2, (0, 2), (1, 3))
+        array([[[13, 14],
+                [17, 18]]])
+        """
+        limits = ((start, stop), tuple(rows), tuple(columns))
+        if self.ndim < 3:
+            raise IndexError(f"a region needs rows and columns; {self.name} has the axes {', '.join(self.axes)}.")
+        if any(not 0 <= first <= after <= n for (first, after), n in zip(limits, self.shape[:3], strict=True)):
+            there, asked = ", ".join(f"0:{n}" for n in self.shape[:3]), ", ".join(f"{a}:{b}" for a, b in limits)
+            raise IndexError(f"a region of {self.name} must lie within {there}; got {asked}.")
+        (start, stop), rows, columns = ((int(first), int(after)) for first, after in limits)
+        expected = (stop - start, rows[1] - rows[0], columns[1] - columns[0], *self.shape[3:])
+        what = f"the pixels {rows[0]}:{rows[1]}, {columns[0]}:{columns[1]} of entries {start}:{stop}"
+        return self._checked(expected, what, self._read_region, start, stop, slice(*rows), slice(*columns))
+
+    def _checked(self, expected, what, read, *arguments) -> np.ndarray:
+        """What ``read`` gives, if there is memory for it and it has the shape that is expected."""
+        need = _bytes_of(expected, self.dtype)
         if need > LARGE:
-            check_memory(need, f"entries {start}:{stop} of {self.name}", "Read fewer at a time.")
-        block = np.ascontiguousarray(self._read(int(start), int(stop)), dtype=self.dtype)
-        if block.shape != (stop - start, *self.shape[1:]):  # a file that changed since it was opened
-            raise FileFormatError(
-                f"{self.name}: entries {start}:{stop} have shape {block.shape}, expected "
-                f"{(stop - start, *self.shape[1:])}."
-            )
+            check_memory(need, f"{what} of {self.name}", "Read fewer at a time.")
+        block = np.ascontiguousarray(read(*arguments), dtype=self.dtype)
+        if block.shape != expected:  # a file that changed since it was opened
+            raise FileFormatError(f"{self.name}: {what} have shape {block.shape}, expected {expected}.")
         return block
 
     def __getitem__(self, key):
@@ -216,6 +272,9 @@ class ArraySource(Source):
 
     def _read(self, start, stop):
         return np.array(self._array[start:stop], dtype=self.dtype, order="C")
+
+    def _read_region(self, start, stop, rows, columns):
+        return np.array(self._array[start:stop, rows, columns], dtype=self.dtype, order="C")
 
     def _pick(self, index):
         if not isinstance(self._array, np.ndarray):  # other containers take lists differently

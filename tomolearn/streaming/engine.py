@@ -19,11 +19,13 @@ def run_blocks(sink, read, compute, *, verbose=0, description=""):
     sink : Sink
         Says which blocks there are and which are done.
     read : callable
-        ``read(start, stop)`` gives the input of a block; runs in a thread of its own.
+        ``read(start, stop)``, or ``read(slice, start, stop)`` for bands of rows, gives the input of a block; runs in a
+        thread of its own.
     compute : callable
-        ``compute(start, stop, input)`` gives the block and what was counted in it, a dict of str to int.
+        ``compute(start, stop, input)``, or ``compute(slice, start, stop, input)``, gives the block and what was counted
+        in it, a dict of str to int.
     verbose : int, default=0
-        1: a progress bar with slices a second and the time left, on a terminal or in a notebook.
+        1: a progress bar with slices (or rows) a second and the time left, on a terminal or in a notebook.
     description : str, default=""
         Begins the progress bar.
 
@@ -58,9 +60,11 @@ def run_blocks(sink, read, compute, *, verbose=0, description=""):
         return result
 
     disable = None if verbose else True  # None: a bar on a terminal, nothing in a log file
-    n_done = sum(blocks[index][1] - blocks[index][0] for index in done)
+    sizes = [block[-1] - block[-2] for block in blocks]
+    unit = "slice" if len(blocks[0]) == 2 else "row"
+    n_done = sum(sizes[index] for index in done)
     with (
-        tqdm(total=blocks[-1][1], initial=n_done, unit="slice", desc=description, disable=disable) as bar,
+        tqdm(total=sum(sizes), initial=n_done, unit=unit, desc=description, disable=disable) as bar,
         ThreadPoolExecutor(1, "read") as reader,
         ThreadPoolExecutor(1, "write") as writer,
     ):
@@ -76,7 +80,7 @@ def run_blocks(sink, read, compute, *, verbose=0, description=""):
                 wait("write", writing)
             writing = writer.submit(sink.write_block, index, *result)
             del result
-            bar.update(blocks[index][1] - blocks[index][0])
+            bar.update(sizes[index])
         if writing is not None:
             wait("write", writing)
     began = time.perf_counter()

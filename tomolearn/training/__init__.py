@@ -8,6 +8,7 @@ from tomolearn.training.data import Samples
 from tomolearn.training.engine import Engine, TrainingOptions
 from tomolearn.training.estimator import TrainedEstimator
 from tomolearn.training.history import History
+from tomolearn.training.patches import PatchSamples
 from tomolearn.training.schedules import Schedule
 from tomolearn.training.tasks import SupervisedTask, Task
 
@@ -15,6 +16,7 @@ __all__ = [
     "Callback",
     "Engine",
     "History",
+    "PatchSamples",
     "ProgressBar",
     "Samples",
     "Schedule",
