@@ -116,7 +116,8 @@ def _without_folder(arguments):
 def minutes(facts):
     """Minutes of training by the clock, and of the processor, which other work on the machine delays less."""
     of_processor = facts.get("processor_minutes")
-    return f"{facts['minutes']:.0f}" + ("" if of_processor is None else f" ({of_processor:.0f})")
+    told = f"{facts['minutes']:.0f}" + ("" if of_processor is None else f" ({of_processor:.0f})")
+    return told + (", GPU" if "NVIDIA" in facts["machine"] else "")
 
 
 def trained_rows(prefix):

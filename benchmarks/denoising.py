@@ -115,7 +115,8 @@ def table(figure=None):
                 label += f", seed {facts['seed']}" if facts["seed"] else ""
                 methods[label] = lambda _, e=estimator, X=given: e.predict(X)[::APART]
                 first = first_stage(name + suffix)[0]
-                told[label] = minutes({key: facts[key] + first[key] for key in ("minutes", "processor_minutes")})
+                both = {key: facts[key] + first[key] for key in ("minutes", "processor_minutes")}
+                told[label] = minutes(facts | both)
         rows, panels[case] = [], {"truth": truth[0]}
         for label, predict in methods.items():
             images = predict(sinograms[::APART])

@@ -1,7 +1,5 @@
 """The AlexNet of superres-tomo: what an image shows, as a class or as values."""
 
-import copy
-
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -151,12 +149,6 @@ class AlexNetClassifier(ClassifierMixin, AlexNetEstimator):
         logits, _ = self._vectors(X)
         return self.classes_[logits.argmax(1)]
 
-    def save(self, path, *, dtype=None):
-        twin = copy.copy(self)
-        if isinstance(self.class_weight, dict):  # whose keys a model file would only hold if they were strings
-            twin.class_weight = tuple(self.class_weight.items())
-        super(AlexNetClassifier, twin).save(path, dtype=dtype)
-
     # ------------------------------------------------------------------------------------------------- the samples
 
     def _learn_targets(self, y, n):
@@ -226,8 +218,6 @@ class AlexNetClassifier(ClassifierMixin, AlexNetEstimator):
         return state, tensors
 
     def _set_model_state(self, state, tensors, name):
-        if isinstance(self.class_weight, tuple):
-            self.class_weight = dict(self.class_weight)
         classes = state.get("classes_")
         sound = isinstance(classes, np.ndarray) and classes.ndim == 1 and classes.dtype.kind in "biufU"
         if not sound or len(classes) < 2 or not (classes[1:] > classes[:-1]).all():

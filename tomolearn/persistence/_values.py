@@ -2,7 +2,8 @@
 
 Plain values stand as they are. What JSON does not have is an object with one key that begins with ``$``: ``$tuple``,
 ``$float`` (infinities and NaN), ``$scalar`` (of NumPy), ``$array`` (the number of an array that stands elsewhere),
-``$text`` (an array of strings) and ``$beam`` (a `ParallelBeam`). Keys of a dict that begin with ``$`` have it doubled.
+``$text`` (an array of strings), ``$beam`` (a `ParallelBeam`) and ``$dict`` (pairs of key and value, where a key is no
+string). Keys of a dict that begin with ``$`` have it doubled.
 """
 
 import math
@@ -44,7 +45,8 @@ def encode(value, key, arrays, depth=0):
         items = [encode(item, f"{key}[{index}]", arrays, depth + 1) for index, item in enumerate(value)]
         return items if kind is list else {"$tuple": items}
     if kind is dict:
-        check_names(value, key)
+        if not all(type(name) is str for name in value):
+            return {"$dict": [_encode_pair(pair, key, arrays, depth) for pair in value.items()]}
         return {
             f"${name}" if name.startswith("$") else name: encode(item, f"{key}[{name!r}]", arrays, depth + 1)
             for name, item in value.items()
@@ -68,6 +70,17 @@ def encode(value, key, arrays, depth=0):
         f"{key} must be None, a bool, number or str, an array of numbers or strings, a ParallelBeam, or a list, tuple "
         f"or dict of these; got {kind.__name__}{f' of dtype {value.dtype}' if isinstance(value, np.ndarray) else ''}."
     )
+
+
+def _encode_pair(pair, key, arrays, depth):
+    name, item = pair
+    if not _is_label(name):
+        raise TypeError(f"{key:.200} must be a dict whose keys are numbers or str; got the key {name!r:.200}.")
+    return [encode(name, key, arrays, depth + 1), encode(item, f"{key}[{name!r:.80}]", arrays, depth + 1)]
+
+
+def _is_label(value):
+    return type(value) in (bool, int, str) or (isinstance(value, np.generic) and value.dtype.kind in "biu")
 
 
 def _check_centers(center, angles):
@@ -113,6 +126,16 @@ def _decode_tuple(value, key, arrays, depth):
     return tuple(decode(item, f"{key}[{index}]", arrays, depth + 1) for index, item in enumerate(value))
 
 
+def _decode_dict(value, key, arrays, depth):
+    pairs = [[decode(part, key, arrays, depth + 1) for part in pair] for pair in value]
+    if not all(len(pair) == 2 and _is_label(pair[0]) for pair in pairs):
+        raise ValueError("expected pairs of a number or str and a value")
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key comes twice")
+    return found
+
+
 def _decode_scalar(value, key, arrays, depth):
     name, digits = value
     dtype = np.dtype(name) if isinstance(name, str) and name.isalnum() else np.dtype(object)
@@ -149,6 +172,7 @@ def _decode_beam(value, key, arrays, depth):
 
 _TAGS = {
     "$tuple": _decode_tuple,
+    "$dict": _decode_dict,
     "$float": lambda value, key, arrays, depth: NON_FINITE[value],
     "$scalar": _decode_scalar,
     "$array": _decode_array,

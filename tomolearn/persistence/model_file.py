@@ -84,7 +84,7 @@ def write_model(path, class_name, parameters, state, tensors, *, dtype=None):
         Name of the estimator's class.
     parameters, state : dict of str to object
         None, bool, int, float, str, NumPy arrays and scalars of numbers, arrays of strings, `ParallelBeam`; and lists,
-        tuples and dicts of these with str keys. They come back equal, with their types.
+        tuples and dicts of these, whose keys are whole numbers or str. They come back equal, with their types.
     tensors : dict of str to Tensor
         Of the network; on any device.
     dtype : {"float16", "bfloat16", None}, default=None

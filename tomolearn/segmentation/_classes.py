@@ -1,6 +1,5 @@
 """Labels of a segmenter, their names and their weights."""
 
-import copy
 import numbers
 
 import numpy as np
@@ -13,7 +12,6 @@ __all__ = [
     "check_class_weight",
     "check_classes",
     "joined_labels",
-    "text_keys",
     "whole_keys",
 ]
 
@@ -90,26 +88,10 @@ def balanced(counts):
     return tuple(weights.tolist())
 
 
-def text_keys(estimator):
-    """A copy of a segmenter, of whose parameters the dicts have keys of text, as model files want them."""
-    twin = copy.copy(estimator)
-    for name in ("class_weight", "class_names"):
-        value = getattr(twin, name)
-        if isinstance(value, dict):
-            setattr(twin, name, {str(int(key)): entry for key, entry in whole_keys(value).items()})
-    return twin
-
-
 def whole_keys(value):
-    """A dict of labels with whole numbers as keys, which may have come as text; anything else as it is."""
+    """A dict of labels with the keys as int; anything else as it is."""
     if not isinstance(value, dict):
         return value
-    found = {}
-    for key, entry in value.items():
-        try:
-            found[int(key) if isinstance(key, str | numbers.Integral | np.bool_) else None] = entry
-        except ValueError:
-            found[None] = entry
-    if None in found:
+    if not all(isinstance(key, numbers.Integral | np.bool_) for key in value):
         raise ValueError(f"the keys of class_weight and class_names must be labels; got {list(value)!r:.200}.")
-    return found
+    return {int(key): entry for key, entry in value.items()}

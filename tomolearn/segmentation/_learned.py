@@ -16,8 +16,6 @@ from tomolearn.segmentation._classes import (
     check_class_weight,
     check_classes,
     joined_labels,
-    text_keys,
-    whole_keys,
 )
 from tomolearn.segmentation._inputs import check_validation, open_inputs
 from tomolearn.segmentation._task import BALANCED, LOSSES, AllPatches, SegmentationTask, most_probable
@@ -195,27 +193,6 @@ class LearnedSegmenter(TrainedImageEstimator, Segmenter, CallbackSupportMixin, B
         options = {"memory": memory, "resume": resume, "overwrite": overwrite}
         return predict_labels(self, source, out, probabilities, overlays, **options)
 
-    def save(self, path, *, dtype=None):
-        """Write the fitted estimator as a model file: tensors and JSON, in the format safetensors.
-
-        Parameters
-        ----------
-        path : path-like
-            An existing file is replaced when the new one is whole.
-        dtype : {"float16", "bfloat16"}, default=None
-            Of the network's weights in the file; half the size, and rounded. None: as they are.
-
-        Raises
-        ------
-        NotFittedError
-            If ``fit`` has not been called.
-        ValueError, TypeError
-            If a parameter is no plain value or ``dtype`` is unknown.
-        OSError
-            If the file cannot be written.
-        """
-        super(LearnedSegmenter, text_keys(self)).save(path, dtype=dtype)
-
     # ---------------------------------------------------------------------------------------------- what is learned
 
     def _begin(self):
@@ -323,5 +300,4 @@ class LearnedSegmenter(TrainedImageEstimator, Segmenter, CallbackSupportMixin, B
                 f"{name} must hold classes_, at least two whole numbers in ascending order, and a name for each in "
                 f"class_names_; got {classes!r:.200} and {names!r:.200}."
             )
-        self.class_weight, self.class_names = whole_keys(self.class_weight), whole_keys(self.class_names)
         super()._set_model_state(state, tensors, name)
