@@ -166,7 +166,7 @@ def nested(depth):
         ({"state": {"a": np.zeros(1, complex)}}, TypeError, "got ndarray of dtype complex128"),
         ({"state": {"a": np.longdouble(1)}}, TypeError, "got longdouble"),
         ({"state": {"a": {1, 2}}}, TypeError, "got set"),
-        ({"state": {"a": {0.5: 2}}}, TypeError, r"\['a'\] must be a dict whose keys are numbers or str; got the key 0.5"),
+        ({"state": {"a": {0.5: 2}}}, TypeError, r"must be a dict whose keys are numbers or str; got the key 0.5"),
         ({"parameters": [1]}, TypeError, r"parameters must be a dict with str keys; got \[1\]"),
         ({"tensors": {"w": np.ones(1)}}, TypeError, r"tensors\['w'\] must be a dense tensor of real.*got float64"),
         ({"tensors": {"w": torch.ones(1, dtype=torch.complex64)}}, TypeError, "got torch.complex64"),
