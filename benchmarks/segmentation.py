@@ -113,7 +113,9 @@ def table(figure=None):
             values = judge(labels, y)["dice"]
             rows.append([label, told, f"{np.mean(values):.3f}", *(f"{value:.3f}" for value in values)])
         n_classes = len(np.unique(y))
-        print_table(f"{name}, test image", ["labels", "minutes (of processor)", "mean", *range(n_classes)], rows)
+        print_table(
+            f"{name}, test image", ["labels", "minutes (of processor)", "mean", *map(str, range(n_classes))], rows
+        )
         shown[name] = {"image": X[0], "truth": y[0]} | {label: labels[0] for label, (labels, _) in found.items()}
     if figure:
         draw(shown, figure)
