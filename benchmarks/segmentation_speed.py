@@ -149,10 +149,19 @@ def main():
     print(machine())
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         write_image(Path(folder) / "image.tif", options.size)
-        given = [part for part in sys.argv[1:] if not part.startswith("--folder")]
         model, labels = Path(folder) / "model.safetensors", Path(folder) / "labels.tif"
         trained(options).save(model)
-        command = [sys.executable, __file__, *given, "--folder", folder, "--out", str(labels), "--model", str(model)]
+        command = [
+            sys.executable,
+            __file__,
+            *sys.argv[1:],
+            "--folder",
+            folder,
+            "--out",
+            str(labels),
+            "--model",
+            str(model),
+        ]
         printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found = json.loads(printed.splitlines()[-1])
         disk = sum(path.stat().st_blocks * 512 for path in Path(folder).iterdir())

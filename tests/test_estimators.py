@@ -22,6 +22,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import tomolearn
 import tomolearn.classification
 import tomolearn.denoising
+import tomolearn.manifold
 import tomolearn.preprocessing
 import tomolearn.reconstruction
 import tomolearn.segmentation
@@ -66,6 +67,8 @@ QUICK = {
         "max_epochs": 12,
         "learning_rate": 3e-3,
     },
+    "TSNEReducer": {"perplexity": 2.0, "max_iter": 60, "random_state": 0},
+    "TrainingSetDetector": {"n_neighbors": 2},
     "AirNormalizer": {"width": 1, "side": "left"},
     "BadPixelRepairer": {},
     "FlatFieldCorrector": {},
@@ -78,6 +81,7 @@ QUICK = {
     "ZingerRemover": {},
 }
 ALEXNETS = ["AlexNetClassifier", "AlexNetRegressor"]
+MAPS = ["TSNEReducer", "TrainingSetDetector"]  # no images come out of them; their files hold their image checks
 DENOISERS = [name for name in QUICK if name.endswith("Denoiser")]
 RECONSTRUCTORS = [name for name in QUICK if name.endswith("Reconstructor")]
 LEARNED = [name for name in RECONSTRUCTORS if "max_epochs" in QUICK[name] and name != "Noise2InverseReconstructor"]
@@ -103,6 +107,7 @@ def test_the_registry_holds_every_public_estimator():
             tomolearn.denoising,
             tomolearn.classification,
             tomolearn.segmentation,
+            tomolearn.manifold,
             tomolearn.preprocessing,
         )
         for name, thing in vars(room).items()
@@ -156,7 +161,7 @@ CASES += [
         slices_are_independent=quick(name).n_halo_rows == 0,
     )
     for name in QUICK
-    if name not in RECONSTRUCTORS + DENOISERS + ALEXNETS + ["UNetSegmenter"]
+    if name not in RECONSTRUCTORS + DENOISERS + ALEXNETS + MAPS + ["UNetSegmenter"]
 ]
 CASES += [
     Case(

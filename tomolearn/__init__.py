@@ -40,11 +40,13 @@ _EXPORTS = {
     "denoising": ("Noise2SelfDenoiser", "TomoGANDenoiser", "VAEDenoiser"),
     "classification": ("AlexNetClassifier", "AlexNetRegressor"),
     "segmentation": ("UNetSegmenter",),
+    "manifold": ("TSNEReducer", "TrainingSetDetector"),
+    "display": ("EmbeddingDisplay", "check_training_set"),
     "solvers": ("cgls", "fbp", "sirt", "tv"),
     "streaming": ("reconstruct_volume",),
 }
 _ROOM_OF = {name: room for room, names in _EXPORTS.items() for name in names}
-_ROOMS = (*_EXPORTS, "base", "display", "exceptions", "simulation", "training")
+_ROOMS = (*_EXPORTS, "base", "exceptions", "simulation", "training")
 
 __all__ = ["__version__", "load", *sorted(_ROOM_OF)]
 

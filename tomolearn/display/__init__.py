@@ -1,5 +1,7 @@
-"""Figures of slices; matplotlib is imported by the functions that draw."""
+"""Figures of slices and maps of samples; matplotlib is imported by the functions that draw."""
 
+from tomolearn.display.embedding import EmbeddingDisplay
 from tomolearn.display.previews import draw_centers, draw_slices
+from tomolearn.display.training_set import TrainingSetCheck, check_training_set
 
-__all__ = ["draw_centers", "draw_slices"]
+__all__ = ["EmbeddingDisplay", "TrainingSetCheck", "check_training_set", "draw_centers", "draw_slices"]
