@@ -70,10 +70,10 @@ def test_a_picture_that_cannot_be_drawn_is_refused_at_once(command, path, messag
 
 
 def test_a_full_disk_says_what_is_kept(folder, monkeypatch, capsys):
-    def full(self, start, block):
+    def full(self, start, block, *rows):
         if start:
             raise OSError(errno.ENOSPC, "No space left on device")
-        original(self, start, block)
+        original(self, start, block, *rows)
 
     original = RawBackend.write
     monkeypatch.setattr(RawBackend, "write", full)

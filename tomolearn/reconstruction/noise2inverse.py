@@ -366,8 +366,8 @@ class Noise2InverseReconstructor(LearnedScanReconstructor):
         )
 
     def _forward(self, network, x, A):
-        splits = self._split_images(A.geometry, x.cpu()).to(x.device)  # the projector works on the processor
-        splits = (splits - self.y_mean_) / self.y_scale_
+        # The projector works on the processor. In one expression: the splits as they came are let go of.
+        splits = (self._split_images(A.geometry, x.cpu()).to(x.device) - self.y_mean_) / self.y_scale_
         return sum(_denoise(network, input_of(splits, k, self.strategy)) for k in range(self.n_splits)) / self.n_splits
 
 

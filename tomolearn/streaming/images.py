@@ -184,7 +184,7 @@ def predict_to_files(estimator, source, outputs, *, memory=None, resume=False, o
     >>> from tomolearn import TomoGANDenoiser
     >>> from tomolearn.streaming.images import VolumeOutput, predict_to_files
     >>> volume = np.random.default_rng(0).random((2, 16, 16), np.float32)
-    >>> denoiser = TomoGANDenoiser(base_channels=1, max_epochs=1, perceptual_weight=0.0).fit(volume, volume)
+    >>> denoiser = TomoGANDenoiser(max_epochs=1, perceptual_weight=0.0, random_state=0).fit(volume, volume)
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> above = VolumeOutput(folder / "above.npy", "uint8", convert=lambda part: part > 0.5)
     >>> paths = predict_to_files(denoiser, volume, [above, VolumeOutput(folder / "clean.npy")])
