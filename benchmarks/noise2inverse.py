@@ -31,7 +31,7 @@ SOLID = 0.004  # attenuation of their foam, in 1 / pixel and without the factor
 N_VOIDS, RADII, HEIGHT = 17_000, (2.0, 50.0), 132.0  # about as full as theirs, and like theirs up to the rim
 OWN = {"own-slice": 2, "volume": 1}  # seeds of our own foams
 RECIPE = {"early_stopping": False, "ema_decay": 0.99, "n_splits": N_SPLITS}
-# Of many slices larger parts can be drawn: as good in a third of the steps, which a GPU is quicker with.
+# Of many slices larger parts are drawn: fewer steps, each of which a GPU is as quick with.
 NAMES = {"slice": {}, "volume": {"patch_shape": (256, 256)}, "own-slice": {}}
 
 
