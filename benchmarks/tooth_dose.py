@@ -41,7 +41,7 @@ N2I = {"ema_decay": 0.99}
 FBP = {case: {"filter": "hann", "cutoff": cutoff} for case, cutoff in (("views", 0.4), ("counts", 1.0))}
 TV = {
     case: {"regularization": weight, "max_iter": 300, "nonnegative": True}
-    for case, weight in (("views", 8.0), ("counts", 32.0))
+    for case, weight in (("views", 4.0), ("counts", 16.0))
 }
 
 
