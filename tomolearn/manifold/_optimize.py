@@ -15,8 +15,12 @@ AT_ONCE = {"cpu": 2**16, "cuda": 2**24}  # affinities that are worked on at a ti
 EXPLORATION = 250  # iterations of early exaggeration, at most
 CHECK_EVERY = 50  # iterations between two looks at the divergence
 EARLY_PROGRESS = 0.03  # exaggeration ends when so many iterations lower the divergence by a smaller part
-MOMENTA = (0.5, 0.9)  # with and without exaggeration
-PROGRESS = 0.003  # a lower divergence is one that is lower by this part
+MOMENTA = (0.8, 0.95)  # with and without exaggeration
+RATES = (0.25, 0.5)  # learning rate "auto" by samples / exaggeration, with and without exaggeration
+LONGEST = 1.0  # step of a point; longer ones throw single points out of their islands
+PROGRESS = 0.005  # a lower divergence is one that is lower by this part
+COARSE = 0.4  # spacing of the grid during the descent: what it costs is not seen in the divergence
+FEW = 1000  # samples up to which a point feels what a coarse grid makes of its own repulsion
 FARTHEST = 1e7  # coordinate of a map; those of millions of samples are thousands wide
 FINE = 0.25  # spacing of the grid that the divergence is reported from
 
@@ -163,8 +167,8 @@ def descend(
     DivergenceError
         If the points fly apart.
     """
-    grid = None if exact else Grid()
     points, n = points.clone(), len(points)
+    grid = None if exact else Grid(FINE if n <= FEW else COARSE)
     update, gains = torch.zeros_like(points), torch.ones_like(points)
     result = Descent(points)
     best, before = (math.inf, 0), math.inf
@@ -182,8 +186,11 @@ def descend(
             slope, total = gradient(affinities, points, exaggeration, grid)
             # A coordinate whose steps go on in one direction takes longer ones.
             gains = torch.where(update * slope < 0, gains + 0.2, gains * 0.8).clamp_(min=0.01)
-            rate = max(n / exaggeration / 4, 50.0) if learning_rate == "auto" else learning_rate
-            update.mul_(MOMENTA[0] if early else MOMENTA[1]).addcmul_(gains, slope, value=-rate)
+            phase = 0 if early else 1
+            rate = max(RATES[phase] * n / exaggeration, 50.0) if learning_rate == "auto" else learning_rate
+            update.mul_(MOMENTA[phase]).addcmul_(gains, slope, value=-rate)
+            if learning_rate == "auto":
+                update *= LONGEST / update.norm(dim=1, keepdim=True).clamp_(min=LONGEST)
             if iteration % CHECK_EVERY == 0:
                 now = divergence(affinities, points, float(total))
                 result.history.append((iteration, now))

@@ -43,12 +43,12 @@ class TSNEReducer(FeatureInput, ModelFiles, ClassNamePrefixFeaturesOutMixin, Tra
     early_exaggeration : float, default=12.0
         Factor of the affinities at the beginning: until the divergence hardly falls, 250 iterations at most.
     learning_rate : float or "auto", default="auto"
-        Factor of the gradient, in scikit-learn's unit. "auto": the number of samples by four times the exaggeration of
-        the moment, at least 50 [2]_.
+        Factor of the gradient, in scikit-learn's unit. "auto": the number of samples by four times the early
+        exaggeration [2]_, then half the number of samples; at least 50.
     max_iter : int, default=1000
         Iterations at most.
     n_iter_without_progress : int, default=50
-        The run ends when the divergence has not fallen by 0.3 % for so many iterations; it is looked at every 50
+        The run ends when the divergence has not fallen by 0.5 % for so many iterations; it is looked at every 50
         iterations, after the early exaggeration.
     min_grad_norm : float, default=1e-7
         The run ends if the norm of the gradient is lower.
