@@ -2,7 +2,7 @@
 
     python benchmarks/embedding.py [--cases digits transform 20000 70000] [--seed 0]
 
-openTSNE is timed where it is installed (``pip install openTSNE``). Each runs once, in turn, with its own defaults but
+openTSNE is timed where it is installed (extra ``bench``). Each runs once, in turn, with its own defaults but
 for perplexity 30, PCA initialisation and the seed, and with as many threads as torch. tomolearn's time includes its
 outlier detector. Divergences are all computed here, for the same affinities (exact neighbours, 3 x 30 + 1 each), with
 the sum over pairs taken exactly up to 20,000 samples and from a grid of spacing 0.25 above. Trustworthiness is
