@@ -49,9 +49,10 @@ bench: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## time the o
 tables: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## print the tables of README.md anew
 	$(PY) benchmarks/tables.py
 
-fuzz: $(RECORD)/built $(RECORD)/extra-test  ## fuzz the operators and the readers for long
+fuzz: $(RECORD)/built $(RECORD)/extra-test  ## fuzz the operators, the readers and the model files for long
 	$(PY) tests/fuzz.py
 	$(PY) tests/fuzz_files.py --cases 500
+	$(PY) tests/fuzz_models.py --cases 1000
 
 lint: $(RECORD)/extra-test  ## ruff check, ruff format --check
 	$(PY) -m ruff check --quiet

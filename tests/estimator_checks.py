@@ -1,4 +1,4 @@
-"""The estimator contract on images: twins of scikit-learn's checks for stacks, and the table of expected failures.
+"""The estimator contract on images: twins of scikit-learn's checks for stacks.
 
 scikit-learn's own checks feed flat tables to every estimator. These feed stacks, and what images bring with them:
 layouts, byte orders, floating types, slices that must not know each other. An estimator's tests describe it by a `Case`
@@ -18,34 +18,13 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
-
-# {class name: {name of scikit-learn's check: why it must fail}}; at most 4 for each estimator.
-_FLOAT32 = "its network computes in float32, whose products are rounded differently in batches of another size"
-_NEIGHBOURS = "its slices are the rows of one projection, which are filtered together"
-_NEAR = "new samples are placed on a frozen map: those of fit land near their places, not on them"
-_HELD_OUT = "its threshold is that of fresh samples; the training samples are nearer to themselves"
-EXPECTED_FAILED_CHECKS = {
-    "AlexNetClassifier": {"check_methods_subset_invariance": _FLOAT32},
-    "AlexNetRegressor": {"check_methods_subset_invariance": _FLOAT32},
-    "IRadonMAPReconstructor": {"check_methods_subset_invariance": _FLOAT32},
-    "TomoGANDenoiser": {"check_methods_subset_invariance": _FLOAT32},
-    "TSNEReducer": {"check_transformer_data_not_an_array": _NEAR, "check_transformer_general": _NEAR},
-    "TrainingSetDetector": {"check_outliers_fit_predict": _HELD_OUT, "check_outliers_train": _HELD_OUT},
-    "PaganinFilter": {
-        "check_methods_sample_order_invariance": _NEIGHBOURS,
-        "check_methods_subset_invariance": _NEIGHBOURS,
-    },
-}
-
-
-def expected_failed_checks(estimator):
-    """Argument of the same name of scikit-learn's ``parametrize_with_checks``."""
-    return EXPECTED_FAILED_CHECKS.get(type(estimator).__name__, {})
+from sklearn.utils.validation import check_is_fitted
 
 
 @dataclass(frozen=True)
@@ -82,10 +61,34 @@ class Case:
 
 
 def parametrize_with_image_checks(cases):
-    """Mark a test of the arguments ``case`` and ``check``: every check of this module on every case."""
-    pairs = [(case, check) for case in cases for check in IMAGE_CHECKS]
+    """Mark a test of the arguments ``case`` and ``check``: every check of this module on every case it applies to."""
+    pairs = [(case, check) for case in cases for check in IMAGE_CHECKS if _applies(check, case)]
     ids = [f"{type(case.estimator).__name__}-{check.__name__}" for case, check in pairs]
     return pytest.mark.parametrize(("case", "check"), pairs, ids=ids)
+
+
+def where(applies_to):
+    """Say by a function of a case which cases a check is for; without that it is for all."""
+
+    def mark(check):
+        check.applies_to = applies_to
+        return check
+
+    return mark
+
+
+def _applies(check, case):
+    return not hasattr(check, "applies_to") or check.applies_to(case)
+
+
+def _learns_from_targets(case):
+    return get_tags(case.estimator).target_tags.required
+
+
+def _gives_images(case):
+    tags = get_tags(case.estimator)
+    of_labels = tags.estimator_type is not None or tags.classifier_tags is not None
+    return "float32" in tags.transformer_tags.preserves_dtype and not of_labels
 
 
 # ------------------------------------------------------------------------------------------------------ parameters
@@ -197,9 +200,8 @@ def check_bad_shapes_raise(case):
 # ---------------------------------------------------------------------------------------------------------- values
 
 
+@where(lambda case: not get_tags(case.estimator).input_tags.allow_nan)
 def check_not_finite_raises(case):
-    if get_tags(case.estimator).input_tags.allow_nan:
-        pytest.skip("repairs such values")
     fitted = case.fitted()
     for value in (np.nan, np.inf, -np.inf):
         X = case.X.copy()
@@ -217,6 +219,12 @@ def check_other_kinds_raise(case):
             call(case.X.astype(complex))
         with pytest.raises(ValueError, match="not compatible with arrays of bytes/strings"):
             call(case.X.astype(str))
+        objects = case.X.astype(object)
+        objects[1, 0, 0] = {"a": 1}
+        with pytest.raises(TypeError, match=r"argument must be .* string.* number"):
+            call(objects)
+        with pytest.raises(TypeError, match="[Ss]parse .* dense"):
+            call(sparse.coo_array(case.X))
 
 
 def check_floating_types_are_kept(case):
@@ -274,17 +282,93 @@ def check_layouts_do_not_matter(case):
 
 def check_memory_maps_are_read(case, tmp_path):
     joblib.dump(case.X, tmp_path / "X")
-    X = joblib.load(tmp_path / "X", mmap_mode="r")
-    assert isinstance(X, np.memmap)
-    case.assert_close(case.output(case.fitted(X), X), case.output(case.fitted(), case.X))
+    joblib.dump(case.y, tmp_path / "y")
+    X, y = (joblib.load(tmp_path / name, mmap_mode="r") for name in "Xy")
+    assert isinstance(X, np.memmap) and isinstance(y, np.memmap | None)
+    case.assert_close(case.output(clone(case.estimator).fit(X, y), X), case.output(case.fitted(), case.X))
+
+
+# --------------------------------------------------------------------------------------------------- targets
+
+
+@where(_learns_from_targets)
+def check_targets_must_come_and_fit(case):
+    with pytest.raises(ValueError, match="requires y to be passed, but the target y is None"):
+        clone(case.estimator).fit(case.X)
+    for y in (case.y[:-1], np.concatenate([case.y, case.y])):
+        with pytest.raises(ValueError, match=rf"y must .*got .*{len(y)}|\[{len(case.X)}, {len(y)}\]"):
+            clone(case.estimator).fit(case.X, y)
+    for value in (np.nan, np.inf):
+        y = case.y.astype(np.float64)
+        y.flat[3] = value
+        with pytest.raises(ValueError, match="y .*(NaN|infinity)"):
+            clone(case.estimator).fit(case.X, y)
+    with pytest.raises(ValueError, match="[Cc]omplex"):
+        clone(case.estimator).fit(case.X, case.y + 1j)
+
+
+@where(_learns_from_targets)
+def check_layouts_of_targets_do_not_matter(case):
+    expected = case.output(case.fitted(), case.X)
+    strided = np.asfortranarray(case.y.astype(case.y.dtype.newbyteorder(">")))[::-1].copy("F")[::-1]
+    strided.setflags(write=False)
+    for name, y in (("strided", strided), ("list", case.y.tolist()), ("tensor", torch.from_numpy(case.y))):
+        case.assert_close(case.output(clone(case.estimator).fit(case.X, y), case.X), expected, name)
+
+
+@where(lambda case: hasattr(case.estimator, "predict_proba"))
+def check_probabilities_are_of_classes(case):
+    estimator = case.fitted()
+    np.testing.assert_array_equal(estimator.classes_, np.unique(case.y))
+    probabilities = estimator.predict_proba(case.X)
+    assert probabilities.shape == (*case.y.shape, len(estimator.classes_)) and probabilities.min() >= 0
+    np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-6)
+    chosen = estimator.predict(case.X)[..., None] == estimator.classes_
+    np.testing.assert_allclose(probabilities[chosen].reshape(case.y.shape), probabilities.max(-1), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"class"):
+        clone(case.estimator).fit(case.X, np.zeros_like(case.y))
 
 
 # ---------------------------------------------------------------------------------------------------------- slices
 
 
+def check_one_slice(case):
+    y = None if case.y is None else case.y[:1]
+    try:
+        estimator = clone(case.estimator).fit(case.X[:1], y)
+    except ValueError as error:
+        assert re.search("(1|one) (class|sample)|n_samples=1", str(error)), error
+        return
+    for method in case.methods():
+        result = getattr(estimator, method)(case.X[:1])
+        assert len(result) == 1 and np.isfinite(result).all(), method
+
+
+def check_fit_knows_what_it_fitted_and_forgets_what_was_before(case):
+    estimator = clone(case.estimator)
+    assert not hasattr(estimator, "n_features_in_")
+    with pytest.raises(NotFittedError):
+        check_is_fitted(estimator)
+    half = case.X[:, ::2]
+    y = case.y[:, ::2] if case.y is not None and case.y.shape == case.X.shape else case.y
+    fresh = clone(case.estimator).fit(half, y)
+    check_is_fitted(estimator.fit(case.X, case.y))
+    assert getattr(estimator, "n_iter_", 1) >= 1 and getattr(estimator, "n_epochs_", 1) >= 1
+    for method in case.methods():
+        try:
+            result = getattr(estimator, method)(half)
+        except ValueError as error:
+            assert "as in fit" in str(error), error
+        else:
+            assert len(result) == len(half) and np.isfinite(result).all()
+    again = estimator.fit(half, y)
+    assert again.n_features_in_ == fresh.n_features_in_ == half[0].size
+    for method in case.methods():
+        np.testing.assert_array_equal(getattr(again, method)(half), getattr(fresh, method)(half))
+
+
+@where(lambda case: case.slices_are_independent)
 def check_slices_do_not_know_each_other(case):
-    if not case.slices_are_independent:
-        pytest.skip("slices of this estimator are one ordered volume")
     estimator = case.fitted()
     order = np.random.default_rng(0).permutation(len(case.X))
     for method in case.methods():
@@ -329,22 +413,16 @@ def check_pipeline_is_the_estimator(case):
         np.testing.assert_array_equal(getattr(pipeline, method)(case.X), getattr(case.fitted(), method)(case.X))
 
 
+@where(lambda case: hasattr(case.estimator, "transform"))
 def check_fit_transform_and_predict_are_transform(case):
-    if not hasattr(case.estimator, "transform"):
-        pytest.skip("no transformer")
     expected = case.fitted().transform(case.X)
     np.testing.assert_array_equal(clone(case.estimator).fit_transform(case.X, case.y), expected)
     if expected.shape == (predicted := case.output(case.fitted(), case.X)).shape:
         np.testing.assert_array_equal(predicted, expected)
 
 
+@where(lambda case: _gives_images(case) and hasattr(case.estimator, "score"))
 def check_score_counts_every_pixel(case):
-    tags = get_tags(case.estimator)
-    of_labels = tags.estimator_type is not None or tags.classifier_tags is not None
-    if "float32" not in tags.transformer_tags.preserves_dtype or of_labels:
-        pytest.skip("no images come out")
-    if not hasattr(case.estimator, "score"):
-        pytest.skip("no score")
     estimator = case.fitted()
     images = estimator.predict(case.X)
     truth = images + np.random.default_rng(1).normal(0, images.std(), images.shape)

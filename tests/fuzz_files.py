@@ -90,7 +90,7 @@ def peak_memory():
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
-def serve(table):
+def serve(table, one_case=one_case):
     """The worker: a line ``kind seed`` comes, a line with the peak of memory in bytes and what is wrong goes back."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -118,13 +118,13 @@ def serve(table):
 class Worker:
     """A process that serves cases, begun anew after a crash or a hang."""
 
-    def __init__(self, table_name, seconds):
-        self.table_name, self.seconds, self.process = table_name, seconds, None
+    def __init__(self, table_name, seconds, script=__file__):
+        self.table_name, self.seconds, self.script, self.process = table_name, seconds, script, None
 
     def ask(self, kind, seed):
         """(peak of memory or None, what is wrong)."""
         if self.process is None:
-            command = [sys.executable, __file__, "--serve", "--table", self.table_name]
+            command = [sys.executable, self.script, "--serve", "--table", self.table_name]
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **ONE_THREAD}
             )

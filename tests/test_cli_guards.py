@@ -105,7 +105,7 @@ def test_a_reader_of_the_output_that_goes_is_no_failure_to_talk_about(folder, mo
 
 
 def test_the_time_of_the_search_for_the_axis_counts(folder, monkeypatch):
-    told, axis = {}, reconstruct._axis
+    told, axis = {}, reconstruct.find_axis
 
     def slow(*arguments):
         time.sleep(0.2)
@@ -114,7 +114,7 @@ def test_the_time_of_the_search_for_the_axis_counts(folder, monkeypatch):
     def summary(say, arguments, report, seconds):
         told.update(report.seconds, total=seconds)
 
-    monkeypatch.setattr(reconstruct, "_axis", slow)
+    monkeypatch.setattr(reconstruct, "find_axis", slow)
     monkeypatch.setattr(reconstruct, "_summary", summary)
     assert main(["reconstruct", "scan.h5", "-o", "recon.h5", "--quiet"]) == 0
     assert told["center"] > 0.2 and told["total"] > 0.2
@@ -146,3 +146,30 @@ def test_messages_in_the_words_of_the_command_line(said, expected):
     names = ("overwrite", "dtype", "range", "angle_unit", "order", "memory", "data", "air", "flats", "resume")
     told = in_options(said, Namespace(**dict.fromkeys(names)))
     assert expected in told
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("patch_shape must be 2 positive integers; got 5.", "--set patch_shape must be 2 positive integers; got 5."),
+        ("max_epochs must be an integer >= 1; got 0.", "--epochs must be an integer >= 1; got 0."),
+        ("Lower learning_rate, or set gradient_clipping.", "Lower --set learning_rate, or --set gradient_clipping."),
+        ("Lower batch_size=32 or patch_shape.", "Lower --set batch_size=32 or --set patch_shape."),
+        ("perceptual='vgg19' needs a file", "--set perceptual=vgg19 needs a file"),
+        ("tile_shape=(8, 8) is too small", "--set tile_shape=(8,8) is too small"),
+        ("width must be at least 3; got 1.", "--set width must be at least 3; got 1."),
+        ("--set learning_rate must be above 0", "--set learning_rate must be above 0"),
+        ("X must be finite.", "--low-dose must be finite."),
+        (
+            "in X_val: y must have the shape (3,) of X.",
+            "in --val-ld: --normal-dose must have the shape (3,) of --low-dose.",
+        ),
+        ("strategy must be 'X:1' or '1:X'; got 'X'.", "--set strategy must be 'X:1' or '1:X'; got 'X'."),
+        ("/data/batch_size.h5 holds no images", "/data/batch_size.h5 holds no images"),
+    ],
+)
+def test_messages_of_estimators_in_the_words_of_the_command_line(said, expected):
+    names = "patch_shape max_epochs learning_rate gradient_clipping batch_size perceptual tile_shape width strategy"
+    words = {"X_val": "--val-ld", "X": "--low-dose", "y": "--normal-dose"}
+    given = {"settable": names.split(), "given": ("width",), "words": words}
+    assert in_options(said, Namespace(epochs=None, air=None, **given)) == expected

@@ -90,6 +90,6 @@ def test_without_matplotlib_the_message_names_the_extra(tmp_path, monkeypatch):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(previews.importlib, "import_module", missing)
+    monkeypatch.setattr("importlib.import_module", missing)
     with pytest.raises(ImportError, match=r"figures need matplotlib: pip install 'tomolearn\[plot\]'"):
         draw_slices(np.ones((1, 16, 16)), tmp_path / "x.png")

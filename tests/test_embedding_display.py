@@ -221,3 +221,10 @@ def test_large_sets_are_scored_whole_and_drawn_in_part(sets, monkeypatch):
     shown = check.display.images[20:]
     index = [int(np.flatnonzero((new == image).all(axis=(1, 2)))[0]) for image in shown]
     np.testing.assert_array_equal(check.display.outliers[20:], check.outliers[index])
+
+
+def test_from_places_that_are_known_the_map_is_drawn(places, images):
+    display = EmbeddingDisplay.from_predictions(places, images=images, values=np.arange(50) % 8, n_thumbnails=3)
+    assert len(display.thumbnails_) == 3 and len(display.scatter_) == 8
+    looks = {(tuple(c.get_facecolor()[0]), c.get_paths()[0].vertices.shape) for c in display.scatter_}
+    assert len(looks) == 8  # more labels than colours: other marks

@@ -9,12 +9,8 @@ import warnings
 import joblib
 import numpy as np
 import pytest
-from estimator_checks import (
-    EXPECTED_FAILED_CHECKS,
-    Case,
-    expected_failed_checks,
-    parametrize_with_image_checks,
-)
+from estimator_checks import Case, parametrize_with_image_checks
+from expected_failures import EXPECTED_FAILED_CHECKS, expected_failed_checks
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks

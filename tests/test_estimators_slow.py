@@ -1,6 +1,6 @@
 """The checks of scikit-learn on the estimators whose trainings take longest, beside test_estimators.py."""
 
-from estimator_checks import expected_failed_checks
+from expected_failures import expected_failed_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_estimators import SLOW, quick
 

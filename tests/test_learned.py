@@ -318,7 +318,6 @@ def test_grid_search_over_learning_rate_and_width():
         small("DenseReconstructor", max_epochs=3),
         {"learning_rate": [1e-3, 1e-2], "width": [4, 8]},
         cv=2,
-        n_jobs=2,
         error_score="raise",
     ).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all() and search.cv_results_["params"][3]["width"] == 8

@@ -190,8 +190,12 @@ LPD, UNET, AUTOMAP, DENSE = NAMES[5], NAMES[3], NAMES[0], NAMES[2]
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        (LPD, lambda parts: parts.update(class_name="FBPReconstructor"), "'FBPReconstructor', expected one of Alex"),
-        (LPD, lambda parts: parts.update(class_name="BaseEstimator"), "'BaseEstimator', expected one of Alex"),
+        (
+            LPD,
+            lambda parts: parts.update(class_name="FBPReconstructor"),
+            "which a FBPReconstructor of this version does",
+        ),
+        (LPD, lambda parts: parts.update(class_name="BaseEstimator"), "'BaseEstimator', expected one of Air"),
         (LPD, lambda parts: parts.update(class_name=DENSE), "which a DenseReconstructor of this version does not have"),
         (LPD, lambda parts: parts["parameters"].update(n_gpus=3), "holds 'n_gpus', which a LearnedPrimalDual"),
         (LPD, lambda parts: parts["parameters"].update(deep__nested=3), "holds 'deep__nested', which"),

@@ -144,7 +144,7 @@ def test_wheels_are_tagged_for_one_python():
     assert system != "any"
 
 
-def test_the_source_archive_holds_all_sources(tmp_path):
+def test_source_archives_and_wheels_hold_all_files(tmp_path):
     copy = tmp_path / "copy"
     ignore = shutil.ignore_patterns("*.so", "__pycache__")
     for name in ("csrc", "tomolearn"):
@@ -169,6 +169,12 @@ def test_the_source_archive_holds_all_sources(tmp_path):
         "README.md",
     }
     assert wanted - names == set()
+
+    # what a wheel is made of, but for the extensions
+    done = run(sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", tmp_path / "wheel", cwd=copy)
+    assert done.returncode == 0, done.stderr
+    held = {str(path.relative_to(tmp_path / "wheel")) for path in (tmp_path / "wheel").rglob("*") if path.is_file()}
+    assert held == {name for name in wanted if name.startswith("tomolearn/")}
 
 
 # ------------------------------------------------------------------------------------------- the compiled operators

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from fuzz_models import put_together, taken_apart
 
 from tomolearn.exceptions import FileFormatError
 from tomolearn.geometry import ParallelBeam
@@ -291,8 +292,11 @@ def test_the_hostile_files_are_near_to_right_ones(path):
         (described(more=1), "its description has the keys"),
         (described(**{"class": "os.system"}), "its class is 'os.system', expected the name of a class"),
         (described(**{"class": ["UNet"]}), "its class is .'UNet'., expected the name of a class"),
-        (described(parameters=[]), "its parameters and state are no JSON objects"),
-        (described(state={"$tuple": []}), "its parameters and state are no JSON objects"),
+        (described(parameters=[]), "its parameters are a list, expected a JSON object"),
+        (described(state={"$tuple": []}), "its state are a tuple, expected a JSON object"),
+        (described(facts=3), "its facts are a int, expected a JSON object"),
+        (described(sha256="00"), "its checksum is not that of its content"),
+        (described(sha256=["00"]), "its checksum is not that of its content"),
         (state({"$python": "os.system"}), r"state\['a'\] has the keys \['\$python'\], of which one has an unknown"),
         (state({"$tuple": [], "b": 1}), "of which one has an unknown meaning"),
         (state({"$tuple": 3}), r"state\['a'\] is no \$tuple \(expected a list"),
@@ -370,9 +374,27 @@ def mutate(content, rng):
     return bytes(content)
 
 
+def test_a_file_that_was_damaged_is_refused(path):
+    """Wherever a bit flips: weights that are a little wrong would show nowhere else."""
+    write_model(path, "UNet", {}, STATE, TENSORS | {"w": torch.ones(2000)})
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    right = read_model(path)
+    for at in rng.integers(0, len(whole), 300).tolist():
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << int(rng.integers(8)))]) + whole[at + 1 :])
+        with pytest.raises(FileFormatError, match=str(path)):
+            read_model(path)
+    path.write_bytes(put_together(*taken_apart(whole), False))
+    old = read_model(path)
+    assert same(old.state, right.state) and torch.equal(old.tensors["w"], right.tensors["w"])
+
+
 def test_a_changed_file_is_refused_or_read(path):
     write_model(path, "UNet", {}, STATE, TENSORS | {"w": torch.ones(2000)})
-    whole, rng, outcomes = path.read_bytes(), np.random.default_rng(0), {True: 0, False: 0}
+    whole, rng, outcomes = (
+        put_together(*taken_apart(path.read_bytes()), False),
+        np.random.default_rng(0),
+        {True: 0, False: 0},
+    )
     for _ in range(300):
         path.write_bytes(mutate(whole, rng))
         try:

@@ -41,18 +41,26 @@ _EXPORTS = {
     "classification": ("AlexNetClassifier", "AlexNetRegressor"),
     "segmentation": ("UNetSegmenter",),
     "manifold": ("TSNEReducer", "TrainingSetDetector"),
-    "display": ("EmbeddingDisplay", "check_training_set"),
+    "display": (
+        "DenoisingDisplay",
+        "EmbeddingDisplay",
+        "ReconstructionDisplay",
+        "SegmentationDisplay",
+        "SinogramDisplay",
+        "TrainingCurveDisplay",
+        "check_training_set",
+    ),
     "solvers": ("cgls", "fbp", "sirt", "tv"),
     "streaming": ("reconstruct_volume",),
 }
 _ROOM_OF = {name: room for room, names in _EXPORTS.items() for name in names}
 _ROOMS = (*_EXPORTS, "base", "exceptions", "simulation", "training")
 
-__all__ = ["__version__", "load", *sorted(_ROOM_OF)]
+__all__ = ["__version__", "load", "save", *sorted(_ROOM_OF)]
 
 
 def load(path):
-    """Read an estimator that was written by its method ``save``. No code of the file is run.
+    """Read what ``save`` has written: a fitted estimator or a pipeline of such. No code of the file is run.
 
     Parameters
     ----------
@@ -84,6 +92,44 @@ def load(path):
     for room in _EXPORTS:  # public estimators enter the registry when their room is imported
         importlib.import_module(f"{__name__}.{room}")
     return importlib.import_module(f"{__name__}.base").read_estimator(path)
+
+
+def save(estimator, path, *, dtype=None):
+    """Write a fitted estimator of tomolearn, or a pipeline of such, as one file that `load` reads.
+
+    Parameters
+    ----------
+    estimator : estimator, Pipeline or FrozenEstimator
+        Steps may be estimators of tomolearn, ``FrozenEstimator`` around them, "passthrough", and pipelines, up to three
+        within each other. A step that is not fitted is kept unfitted. The cache of a pipeline (``memory``) is not kept.
+    path : path-like
+        An existing file is replaced when the new one is whole.
+    dtype : {"float16", "bfloat16"}, default=None
+        Of the networks' weights in the file; half the size, and rounded. None: as they are.
+
+    Raises
+    ------
+    NotFittedError
+        If ``estimator`` is not fitted.
+    TypeError, ValueError
+        If a step is of another package, a parameter is no plain value, or ``dtype`` is unknown.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> import tomolearn
+    >>> from sklearn.pipeline import make_pipeline
+    >>> X = np.random.default_rng(0).uniform(0.5, 1.0, (2, 8, 12))
+    >>> pipeline = make_pipeline(tomolearn.MinusLog(), tomolearn.FBPReconstructor()).fit(X)
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.tomo"
+    >>> tomolearn.save(pipeline, path)
+    >>> bool((tomolearn.load(path).predict(X) == pipeline.predict(X)).all())
+    True
+    """
+    importlib.import_module(f"{__name__}.base").write_estimator(estimator, path, dtype=dtype)
 
 
 def __getattr__(name):

@@ -2,6 +2,7 @@
 
 import numbers
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,11 +47,11 @@ def as_tensor(x, name: str, *, ndim: int | tuple[int, ...] | None = None) -> tup
             return result if dtype is None else result.to(dtype)
     else:
         array = np.asarray(x)
-        tensor, dtype = _real_tensor(_native(array, name), name), array.dtype if array.dtype.kind == "f" else None
+        tensor, kind = _real_tensor(_native(array, name), name), array.dtype if array.dtype.kind == "f" else None
 
         def restore(result):
             result = result.detach().cpu().numpy()
-            return result if dtype is None else result.astype(dtype.newbyteorder("="), copy=False)
+            return result if kind is None else result.astype(kind.newbyteorder("="), copy=False)
 
     allowed = (ndim,) if isinstance(ndim, int) else ndim
     if allowed is not None and tensor.ndim not in allowed:
@@ -97,9 +98,10 @@ def check_integer(value, name: str, *, low: int, high: int | None = None) -> int
     rule = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be {rule}; got {value!r}.")
-    if value < low or (high is not None and value > high):
+    number = int(value)
+    if number < low or (high is not None and number > high):
         raise ValueError(f"{name} must be {rule}; got {value!r}.")
-    return int(value)
+    return number
 
 
 def check_real(value, name: str, *, low: float, high: float = np.inf, open_low: bool = False) -> float:
@@ -107,7 +109,8 @@ def check_real(value, name: str, *, low: float, high: float = np.inf, open_low: 
     rule = f"a number in {'(' if open_low else '['}{low:g}, {high:g}]"
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be {rule}; got {value!r}.")
-    if not (low <= value <= high) or (open_low and value == low):
+    number: Any = value  # numbers.Real promises no comparison with a float
+    if not (low <= number <= high) or (open_low and number == low):
         raise ValueError(f"{name} must be {rule}; got {value!r}.")
     return float(value)
 

@@ -1,10 +1,11 @@
-"""The exceptions of tomolearn; each is also the built-in that callers would expect to catch."""
+"""The exceptions and warnings of tomolearn; each is also the built-in that callers would expect to catch."""
 
 __all__ = [
     "DivergenceError",
     "ExtensionError",
     "FileFormatError",
     "GeometryError",
+    "InconsistentVersionWarning",
     "MemoryBudgetError",
     "TomolearnError",
 ]
@@ -28,6 +29,10 @@ class FileFormatError(TomolearnError, ValueError):
 
 class GeometryError(TomolearnError, ValueError):
     """Angles, centre, spacing or shapes that do not make a scan."""
+
+
+class InconsistentVersionWarning(UserWarning):
+    """A pickle of an estimator that another version of tomolearn wrote; the message names both versions."""
 
 
 class MemoryBudgetError(TomolearnError, MemoryError):

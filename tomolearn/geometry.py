@@ -5,6 +5,7 @@ The detector coordinate of the pixel in row r and column c is
 ``y = (rows - 1) / 2 - r`` upwards: the orientation of ASTRA's parallel beam.
 """
 
+from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 
 import numpy as np
@@ -181,10 +182,10 @@ class ParallelBeam:
     True
     """
 
-    angles: tuple[float, ...]
+    angles: Sequence[float] | np.ndarray
     n_detectors: int
     image_shape: tuple[int, int] | None = None
-    center: float | tuple | None = None
+    center: float | Sequence | np.ndarray | None = None
     detector_spacing: float = 1.0
     pixel_size: float = 1.0
     angle_unit: InitVar[str | None] = None

@@ -1,5 +1,7 @@
 """Linear operators as objects: ``A(x)``, ``A.T(y)``, shapes, norm. What the solvers are written in."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -35,6 +37,9 @@ class LinearOperator:
     >>> gradient(np.array([[0.0, 1.0], [3.0, 3.0]])).tolist()
     [[[3.0, 2.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]]
     """
+
+    _forward: Callable  # of tensors (n, *domain_shape)
+    _adjoint: Callable  # of tensors (n, *range_shape)
 
     def __init__(self, domain_shape, range_shape):
         self.domain_shape = tuple(domain_shape)

@@ -6,7 +6,7 @@ from tomolearn.base.denoiser import Denoiser
 from tomolearn.base.image_predictor import ImagePredictor
 from tomolearn.base.images import ImageInput
 from tomolearn.base.memory import available_memory, check_memory, parse_memory, reused_memory, used_memory
-from tomolearn.base.model_files import ModelFiles, read_estimator
+from tomolearn.base.model_files import ModelFiles, fitted_shape, read_estimator, write_estimator
 from tomolearn.base.reconstructor import Reconstructor
 from tomolearn.base.registration import register, registry
 from tomolearn.base.scan_geometry import ScanReconstructor
@@ -30,6 +30,7 @@ __all__ = [
     "Windows",
     "available_memory",
     "check_memory",
+    "fitted_shape",
     "parse_memory",
     "read_estimator",
     "register",
@@ -37,4 +38,5 @@ __all__ = [
     "reused_memory",
     "used_memory",
     "windows",
+    "write_estimator",
 ]

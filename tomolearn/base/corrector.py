@@ -7,7 +7,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OneToOn
 from sklearn.utils.validation import check_is_fitted
 
 from tomolearn.base.memory import check_memory
+from tomolearn.base.model_files import fitted_shape
 from tomolearn.base.stacks import BLOCK, SinogramInput
+from tomolearn.exceptions import FileFormatError
 
 __all__ = ["Corrector", "ReshapingCorrector"]
 
@@ -121,7 +123,8 @@ class Corrector(SinogramInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
             f"{len(X)} corrected sinograms",
             "Take fewer slices at once.",
         )
-        corrected, counts = np.empty(shape, dtype), {}
+        corrected = np.empty(shape, dtype)
+        counts: dict[str, int] = {}
         step = self._block_size()
         for start in range(0, len(X), step):
             block, found = self._correct(self._block(X, slice(start, start + step)), start)
@@ -160,12 +163,35 @@ class Corrector(SinogramInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         """Shape of a corrected sinogram."""
         return shape
 
+    def _learn_from_parameters(self, X):
+        """What ``fit`` learns from the parameters, which are checked, and the shape of ``X``, whose values are zero."""
+        self.corrected_shape_ = self._shape_after(self.sinogram_shape_)
+        self._fit_parameters(X)
+
+    def _set_model_state(self, state, tensors, name):
+        shape = fitted_shape(state, "sinogram_shape_", name)
+        super()._set_model_state(state, tensors, name)
+        # Without values: a view of one zero. What of this file goes with the parameters is learned from them again.
+        self._learn_from_parameters(np.broadcast_to(np.float32(0), (state.get("n_rows_", 1), *shape)))
+        for key in sorted(set(vars(self)) | set(state)):
+            if key.endswith("_") and not _is_same(state.get(key), vars(self)[key]):
+                raise FileFormatError(f"{name} must hold {key}={vars(self)[key]!r:.200}; got {state.get(key)!r:.200}.")
+
     def _check_n_slices(self, n):
         """Do what was learned for each slice and ``n`` slices go together?"""
 
     def _block_size(self):
         itemsize = 4
         return int(min(BLOCK, max(1, BLOCK_BYTES // (self.n_features_in_ * itemsize))))
+
+
+def _is_same(a, b):
+    """Equal but for rounding, which another machine may do otherwise."""
+    if isinstance(b, float | np.ndarray) and np.asarray(b).dtype.kind == "f":
+        return (
+            type(a) is type(b) and np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-6, atol=0, equal_nan=True)
+        )
+    return type(a) is type(b) and bool(np.array_equal(a, b))
 
 
 class ReshapingCorrector(ClassNamePrefixFeaturesOutMixin, Corrector):

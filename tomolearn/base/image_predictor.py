@@ -1,6 +1,7 @@
 """Prediction of images block by block and, where memory is short, tile by tile."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,9 +68,10 @@ class ImagePredictor(ImageInput):
     array([1.       , 1.6666666], dtype=float32)
     """
 
-    tile_halo = None
+    verbose: int
+    tile_halo: int | None = None
     tile_multiple = 1
-    tile_shape = None
+    tile_shape: Any = None
     working_copies = 8
 
     def _predict_windows(self, windows):

@@ -1,6 +1,7 @@
 """What all estimators share that take images: the kinds of X."""
 
 import math
+from typing import Any
 
 from tomolearn._validation import check_shape
 from tomolearn.base.adjacent import check_n_adjacent
@@ -30,6 +31,8 @@ class ImageInput(StackInput):
     (4, 5)
     """
 
+    image_shape: Any
+    image_shape_: tuple[int, int]
     n_adjacent = 1  # slices of a window, an odd number; a parameter of estimators that see neighbours
     _takes_any_size = True  # False: stacks must have the image_shape_ of fit
     _shape_parameter = "image_shape"
@@ -51,9 +54,8 @@ class ImageInput(StackInput):
         n_adjacent = check_n_adjacent(self.n_adjacent)
         if self.image_shape is None:
             return 1
-        return (
-            n_adjacent if math.prod(check_shape(self.image_shape, "image_shape", 2)) * n_adjacent == n_features else 1
-        )
+        n_pixels = math.prod(check_shape(self.image_shape, "image_shape", 2))
+        return n_adjacent if n_pixels * n_adjacent == n_features else 1
 
     def _check_stack(self, shape, reset):
         n_adjacent = check_n_adjacent(self.n_adjacent)

@@ -2,7 +2,7 @@
 
 __all__ = ["register", "registry"]
 
-_REGISTRY = {}
+_REGISTRY: dict[str, type] = {}
 
 
 def register(estimator):

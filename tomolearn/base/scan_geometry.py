@@ -2,13 +2,14 @@
 
 import copy
 import dataclasses
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from tomolearn._validation import check_integer
 from tomolearn.base.reconstructor import Reconstructor
-from tomolearn.exceptions import GeometryError
+from tomolearn.exceptions import FileFormatError, GeometryError
 from tomolearn.geometry import ParallelBeam, as_radians, default_angles
 from tomolearn.metrics import consistency
 from tomolearn.operators import RadonOperator
@@ -29,6 +30,9 @@ class ScanReconstructor(Reconstructor):
     >>> issubclass(FBPReconstructor, ScanReconstructor)
     True
     """
+
+    center_: Any  # a float, or an array of one for each slice
+    image_shape_: Any  # (rows, columns)
 
     def of_slices(self, start, stop):
         """The fitted reconstructor of some of the slices: itself, unless each slice has a centre of its own.
@@ -87,6 +91,23 @@ class ScanReconstructor(Reconstructor):
 
     def _operator(self):
         return RadonOperator(self.geometry_)
+
+    def _check_scan_state(self, state, name):
+        """Raise unless the scan in a model file is one, and everything that is said of it agrees."""
+        shapes, beam = (state.get("sinogram_shape_"), state.get("image_shape_")), state.get("geometry_")
+        if not isinstance(beam, ParallelBeam) or ((len(beam.angles), beam.n_detectors), beam.image_shape) != shapes:
+            raise FileFormatError(
+                f"{name} must hold geometry_, a scan of sinograms of {shapes[0]!r:.80} and images of "
+                f"{shapes[1]!r:.80}; got {beam!r:.300}."
+            )
+        angles, center = state.get("angles_"), state.get("center_")
+        if not isinstance(angles, np.ndarray) or not np.array_equal(angles, beam.angles):
+            raise FileFormatError(f"{name} must hold angles_, those of geometry_; got {angles!r:.200}.")
+        per_slice = isinstance(center, np.ndarray) and center.dtype == np.float64 and center.ndim == 1
+        if not (per_slice or isinstance(center, float)) or not np.array_equal(
+            np.asarray(beam.center), center[:, None] if per_slice else center
+        ):
+            raise FileFormatError(f"{name} must hold center_, that of geometry_; got {center!r:.200}.")
 
     def _fit_geometry(self, X, image_shape=None):
         """Check ``X`` and the parameters of the scan, and learn the scan; returns ``X``.

@@ -1,4 +1,4 @@
-"""What all estimators share that take stacks: shapes, flat tables, finite values, blocks of slices."""
+"""What all estimators share, which take stacks: shapes, flat tables, finite values, blocks of slices; model files."""
 
 import warnings
 
@@ -8,13 +8,14 @@ from scipy import sparse
 from sklearn.utils.validation import check_array, validate_data
 
 from tomolearn._validation import as_tensor, check_finite, check_shape
+from tomolearn.base.model_files import ModelFiles
 
 __all__ = ["BLOCK", "SinogramInput", "StackInput"]
 
 BLOCK = 32  # slices worked on at a time: one pack of the operators, and little memory beside input and output
 
 
-class StackInput:
+class StackInput(ModelFiles):
     """Takes ``X`` as a stack, or flat with a parameter that says the shape of its entries.
 
     A subclass says how that parameter and its axes are called, and what to do about values that are not finite. What is
@@ -113,6 +114,7 @@ class SinogramInput(StackInput):
     True
     """
 
+    sinogram_shape_: tuple[int, int]
     _shape_parameter = "sinogram_shape"
     _axes = ("n_angles", "n_detectors")
     _row_of_flat = "a detector under one angle"

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +64,8 @@ class AlexNetEstimator(
     """
 
     _network_name = "AlexNet"
-    _learned = ("x_mean_", "x_scale_")  # arrays of finite numbers that a model file must hold; scales are above zero
+    # Arrays of finite numbers that a model file must hold; scales are above zero.
+    _learned: tuple[str, ...] = ("x_mean_", "x_scale_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -331,7 +333,7 @@ def _sizes(config):
     """Parameters of a network, and values that all its layers give for one image; ``config`` is its JSON."""
     counts = []
     with torch.device("meta"):  # for its checks too
-        network = build_network(*json.loads(config)).eval()
+        network: Any = build_network(*json.loads(config)).eval()
         for layer in network.modules():
             if not list(layer.children()):
                 layer.register_forward_hook(lambda layer, inputs, output: counts.append(output.numel()))

@@ -366,7 +366,7 @@ class AlexNetRegressor(RegressorMixin, AlexNetEstimator):
         shape = state.get("target_shape_")
         if not isinstance(shape, tuple) or len(shape) > 1 or not all(type(n) is int and n > 0 for n in shape):
             raise FileFormatError(f"{name} must hold target_shape_, none or one positive integer; got {shape!r:.200}.")
-        check_arrays(state, self._learned[2:], *(shape or (1,)), name)
+        check_arrays(state, self._learned[2:], shape[0] if shape else 1, name)
         super()._set_model_state(state, tensors, name)
 
 

@@ -5,6 +5,10 @@ import argparse
 INPUTS = ("counts", "transmission", "line-integrals")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 STRIPES = ("none", "all", "large", "unresponsive", "sorting", "filtering", "offset", "wavelet")
+# Options that name what is read.
+READ = ("scan", "flats", "darks", "angles", "model", "config", "library", "sinograms", "images", "labels", "low_dose",
+        "normal_dose", "val_library", "val_sinograms", "val_images", "val_labels", "val_low_dose", "val_normal_dose",
+        "weight_map")  # fmt: skip
 
 FULL_TURN = 5.9  # radians that a scan over a full turn spans at least: 340 degrees
 SIZES = {
@@ -40,9 +44,13 @@ def positive(text):
     return number
 
 
-def add_scan_arguments(parser):
-    """What the scan is."""
-    parser.add_argument("scan", help="Data Exchange or NXtomo file, TIFF file or folder, MRC, .npy")
+def add_scan_arguments(parser, *, required=True):
+    """What the scan is; ``required=False``: an option ``--scan``, where the input may be something else."""
+    kinds = "Data Exchange or NXtomo file, TIFF file or folder, MRC, .npy"
+    if required:
+        parser.add_argument("scan", help=kinds)
+    else:
+        parser.add_argument("--scan", metavar="FILE", help=f"raw scan: {kinds}")
     group = parser.add_argument_group("what the scan is; a Data Exchange or NXtomo file says it itself")
     group.add_argument("--input", choices=INPUTS, help="what the values are; by default counts, where there are flats")
     group.add_argument("--data", metavar="DATASET", help="dataset of the projections")
@@ -98,18 +106,26 @@ def check_preview(path):
         raise ValueError(f"--preview: {path} cannot be written.")
 
 
-def check_output(arguments):
+def keep_inputs(arguments, option="output"):
     """Refuses an output that would take the place of what the command reads: overwriting would lose it."""
     from pathlib import Path
 
-    out = Path(arguments.output).resolve()
-    for name in ("scan", "flats", "darks", "angles"):
-        given = getattr(arguments, name, None)
+    name = getattr(arguments, option)
+    out = Path(name).resolve()
+    for given in (getattr(arguments, name, None) for name in READ):
         if not isinstance(given, str):
             continue
         path = Path(given) if Path(given).exists() else Path(given.rpartition(":")[0])
         if path.name and path.exists() and (out == path.resolve() or out in path.resolve().parents):
-            raise ValueError(f"--output {arguments.output} would replace {given}, which is read; choose another name.")
+            raise ValueError(f"--{option} {name} would replace {given}, which is read; choose another name.")
+
+
+def check_output(arguments):
+    """Refuses an output that is read, or that exists and is not to be replaced."""
+    from pathlib import Path
+
+    keep_inputs(arguments)
+    out = Path(arguments.output).resolve()
     if out.exists() and not arguments.overwrite:
         raise FileExistsError(f"the output {arguments.output} exists; choose another name, or --overwrite.")
 

@@ -1,5 +1,7 @@
 """Find the rotation axis of a scan by several methods, and draw a slice about the axes near it."""
 
+from typing import Any
+
 from tomolearn.cli._scan_arguments import (
     FULL_TURN,
     add_correction_arguments,
@@ -98,7 +100,7 @@ def _find(sinograms, angles, rows):
         if near_border:  # the methods for half a turn look for the axis of an object that every view shows whole
             return found
     for method in METHODS:
-        options = {"method": method, "angle_unit": "rad"}
+        options: dict[str, Any] = {"method": method, "angle_unit": "rad"}
         if method == "entropy" and "vo" in found:  # images cost much: only those near what is known
             near = found["vo"] - NEAR, found["vo"] + NEAR
             options["search"] = max(near[0], 0), min(near[1], n_detectors - 1)

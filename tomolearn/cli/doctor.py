@@ -76,7 +76,8 @@ def report():
     >>> lines[0].split()[0]
     'tomolearn'
     """
-    lines, faults = [], []
+    lines: list[str] = []
+    faults: list[str] = []
     _row(lines, "tomolearn", f"{__version__} in {os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}")
     _row(lines, "Python", f"{platform.python_version()} ({sys.executable})")
     _row(lines, "machine", f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors")
@@ -105,10 +106,10 @@ def _packages(lines, faults):
     except metadata.PackageNotFoundError:
         _row(lines, "packages", "unknown: tomolearn runs from a folder and is not installed")
         return
-    missing = {}
+    missing: dict[str, list[str]] = {}
     lines.append("")
     for found in map(_REQUIREMENT.fullmatch, requirements):
-        name, rule, extra = found["name"], found["rule"], found["extra"]
+        name, rule, extra = found["name"], found["rule"], found["extra"]  # type: ignore[index]  # ours all match
         version = _version(name)
         if extra:
             missing.setdefault(extra, []).extend([name] if version is None else [])

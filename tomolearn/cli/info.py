@@ -1,12 +1,25 @@
-"""Say what is in a scan, and print a command line that reconstructs it."""
+"""Say what is in a scan or in a model file, and print a command line that uses it."""
 
 import shlex
 
+from tomolearn.cli._models import is_model_file
 from tomolearn.cli._scan_arguments import FULL_TURN, add_scan_arguments, open_chosen
 
 __all__ = ["add_arguments", "run"]
 
 WIDE = 1000  # detectors
+SHOWN = 60  # letters of a value
+PARTS = ("parameters", "normalization", "geometry", "training", "learned")
+# The command that applies a model, and where the images or sinograms of it stand; by the end of the class's name.
+APPLIED = {
+    "Denoiser": "infer {} -ld SLICES.h5 -o out.h5",
+    "Reconstructor": "infer {} --sinograms SINOGRAMS.h5 -o out.h5",
+    "Segmenter": "segment {} -i SLICES.h5 -o labels.tif",
+    "Classifier": "classify {} -i IMAGES.h5 -o classes.csv",
+    "Regressor": "classify {} -i IMAGES.h5 -o values.csv",
+    "Reducer": "embed --model {} -i IMAGES.h5 -o map.csv",
+    "Pipeline": "infer {} --sinograms SINOGRAMS.h5 -o out.h5",
+}
 
 
 def add_arguments(parser):
@@ -54,6 +67,8 @@ def run(arguments):
     projections  24 angles x 2 rows x 32 detectors, uint16, 0.0 MB
     ...
     """
+    if is_model_file(arguments.scan):
+        return _describe_model(arguments.scan)
     scan = open_chosen(arguments)
     rows, n_angles, detectors = scan.shape
     lines = {
@@ -136,3 +151,45 @@ def _command(arguments, scan):
             + "\n(--input line-integrals, if -log was taken already; --flats FILE, if these are counts)"
         )
     return shlex.join(words)
+
+
+def _describe_model(path):
+    """Print what a model file holds."""
+    from tomolearn.persistence import describe_model
+
+    facts = describe_model(path)
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    print(f"file         {path}, {_size(facts['n_bytes'])}")
+    print(f"class        {facts['class']}, {facts['n_weights']:,} weights")
+    print(f"written by   {versions}")
+    for name, value in facts["facts"].items():
+        print(f"{name.replace('_', ' '):<13}{_short(value)}")
+    _describe_part(facts)
+    print("\n" + _applied(facts["class"], path))
+    return 0
+
+
+def _describe_part(facts):
+    """Print parameters and what was learned, of each step of a pipeline too."""
+    for part in PARTS:
+        rows = {name: value for name, value in facts.get(part, {}).items() if name not in ("history_", "steps")}
+        history = facts.get(part, {}).get("history_")
+        for name in ("loss", "val_loss") if isinstance(history, dict) else ():
+            if history.get(name):
+                rows[f"{name}, first and last"] = f"{history[name][0]:.4g}, {history[name][-1]:.4g}"
+        if rows:
+            print(f"\n{part}")
+            print("\n".join(f"  {name:<24}{_short(value)}" for name, value in rows.items()))
+    for step in facts.get("steps", []):
+        print(f"\nstep {step['name']}: {step['class']}")
+        _describe_part(step)
+
+
+def _short(value):
+    text = " ".join(repr(value).split()) if not isinstance(value, str) else value
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+def _applied(name, path):
+    end = next((end for end in APPLIED if name.endswith(end)), None)
+    return f"tomolearn {APPLIED[end].format(shlex.quote(path))}" if end else ""

@@ -10,6 +10,7 @@ import traceback
 import warnings
 
 from tomolearn import __version__
+from tomolearn.cli._completion import PrintCompletion
 from tomolearn.cli._messages import in_options
 
 __all__ = ["build_parser", "main"]
@@ -17,15 +18,26 @@ __all__ = ["build_parser", "main"]
 # Each command is a module of this package with ``add_arguments(parser)`` and ``run(arguments) -> exit status``.
 _COMMANDS = {
     "reconstruct": "from a raw scan to a volume, whatever its size",
-    "info": "what is in a scan, and a command line that reconstructs it",
+    "train": "train a network on files and save it as a model file",
+    "infer": "apply a model file: denoise, reconstruct or label a volume of any size",
+    "segment": "label the pixels of images by a model file",
+    "classify": "say what images show, by a model file",
+    "embed": "map images so that those that are alike lie together (t-SNE)",
+    "info": "what is in a scan or in a model file, and a command line that uses it",
     "center": "find the rotation axis of a scan, and draw how it looks",
     "simulate": "write a simulated raw scan whose truth is known",
     "doctor": "say what is installed, how the extensions were built, and whether they load",
+    "bench": "time the operators on this machine",
 }
 
 
-def build_parser():
-    """Parser of the whole command line.
+def build_parser(only=None):
+    """Parser of the command line.
+
+    Parameters
+    ----------
+    only : str, default=None
+        The command whose arguments are wanted; the others are known by name alone, which is quicker. None: all.
 
     Returns
     -------
@@ -40,8 +52,12 @@ def build_parser():
     """
     parser = argparse.ArgumentParser(prog="tomolearn", description="scikit-learn for X-ray tomography.")
     parser.add_argument("--version", action="version", version=f"tomolearn {__version__}")
+    parser.add_argument("--print-completion", action=PrintCompletion, help="print what makes a shell complete commands")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in _COMMANDS.items():
+        if only not in (None, name):
+            commands.add_parser(name, help=summary)
+            continue
         module = importlib.import_module(f"tomolearn.cli.{name}")
         command = commands.add_parser(name, help=summary, description=module.__doc__)
         module.add_arguments(command)
@@ -74,7 +90,9 @@ def main(argv=None):
     tomolearn ...
     exit status 0
     """
-    arguments = build_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    first = argv[0] if argv else ""
+    arguments = build_parser(None if first.startswith("--p") else first).parse_args(argv)  # completion knows them all
     with warnings.catch_warnings():
         warnings.showwarning = functools.partial(_show_warning, arguments)
         return _run(arguments)
@@ -85,8 +103,9 @@ def _run(arguments):
         status = arguments.module.run(arguments)
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
-        return _end(arguments, "interrupted." + _kept(arguments), 130)
+    except KeyboardInterrupt as stop:
+        notes = "".join(f" {note}" for note in getattr(stop, "__notes__", ()))
+        return _end(arguments, "interrupted." + (notes or _kept(arguments)), 130)
     except BrokenPipeError:  # whoever read what was printed has gone, such as head: nobody is there to be told
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at its end goes there
         return 1
@@ -122,7 +141,8 @@ def _end(arguments, message, status):
     """One or two lines on standard error."""
     if getattr(arguments, "debug", False):
         traceback.print_exc()
-    print(f"tomolearn {arguments.command}: {in_options(message, arguments)}", file=sys.stderr)
+    command = " ".join([arguments.command, *([arguments.what] if hasattr(arguments, "what") else [])])
+    print(f"tomolearn {command}: {in_options(message, arguments)}", file=sys.stderr)
     return status
 
 

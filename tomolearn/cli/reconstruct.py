@@ -121,12 +121,12 @@ def run(arguments):
     if arguments.preview:
         check_preview(arguments.preview)
     scan = open_chosen(arguments)
-    say(_describe(scan))
+    say(describe_scan(scan))
     began = time.perf_counter()
     steps = correction_steps(arguments, scan)
     if arguments.half_acquisition:
         steps.append(_stitcher(arguments))
-    center = _axis(arguments, steps, scan)
+    center = find_axis(arguments, steps, scan)
     steps.append(("reconstruct", _reconstructor(arguments, center)))
     pipeline = Pipeline(steps)
     say("steps: " + ", ".join(_name(name, step) for name, step in steps))
@@ -155,18 +155,18 @@ def run(arguments):
     return 0
 
 
-def _describe(scan):
+def describe_scan(scan):
     rows, angles, detectors = scan.shape
     frames = [f"{part.shape[1]} {name}" for name, part in (("flats", scan.flats), ("darks", scan.darks)) if part]
     return f"{scan.name}: {rows} rows, {angles} angles, {detectors} detectors, {', '.join([str(scan.dtype), *frames])}"
 
 
-def _axis(arguments, steps, scan):
+def find_axis(arguments, steps, scan):
     """The centre for the reconstructor: a number, a method, or None where a step brings the axis to the middle."""
     last = scan.shape[2] - 1
     if not isinstance(arguments.center, str) and not 0 <= arguments.center <= last:
         raise ValueError(f"--center must be on the detector, 0 to {last}; got {arguments.center:g}.")
-    if arguments.half_acquisition:
+    if getattr(arguments, "half_acquisition", False):  # an option of this command alone
         return None
     if arguments.center != "auto":
         return arguments.center

@@ -48,6 +48,7 @@ class LearnedDenoiser(TrainedImageEstimator, Denoiser, CallbackSupportMixin, Bas
 
     _numbers = ("x_mean_", "x_scale_", "y_low_", "y_scale_")
     _scales = ("x_scale_", "y_scale_")
+    _data_range_rule = "the {} and {} percentiles of the clean images are taken for 0 and 1".format(*TAILS)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

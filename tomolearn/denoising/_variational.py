@@ -1,6 +1,7 @@
 """The step of a variational autoencoder."""
 
 import math
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -46,8 +47,9 @@ class VariationalTask(Task):
         return self._losses(engine, self._cut(x[:, 0]), self._cut(y))
 
     def _losses(self, engine, x, y):
+        network: Any = self.modules["network"]
         with engine.autocast():
-            images, divergence = self.modules["network"].forward_with_divergence(x)
+            images, divergence = network.forward_with_divergence(x)
         images, divergence = images.float(), divergence.float().mean() / y[0].numel()
         if self._bernoulli:
             misfit = F.binary_cross_entropy_with_logits(images, y.clamp(0, 1))

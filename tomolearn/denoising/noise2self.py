@@ -72,6 +72,8 @@ class Noise2SelfDenoiser(LearnedDenoiser):
 
     _network_name = "UNet"
 
+    _data_range_rule = "mean and standard deviation of the noisy images are taken for 0 and 1"
+
     def __init__(
         self,
         *,

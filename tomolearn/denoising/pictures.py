@@ -3,6 +3,7 @@
 import copy
 import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class EpochPictures(Callback):
             raise ImportError("EpochPictures needs matplotlib: pip install 'tomolearn[plot]'.") from error
         self.folder, self.X, self.y = Path(folder), np.asarray(X), None if y is None else np.asarray(y)
         self.every = check_integer(every, "every", low=1)
-        self._estimator = None
+        self._estimator: Any = None
 
     def of(self, estimator):
         """This callback for the training of ``estimator``; called by ``fit``.

@@ -1,21 +1,26 @@
 """A map of samples: a scatter plot with small pictures of some of them, colours and marks of outliers."""
 
 import importlib
+from typing import Any
 
 import numpy as np
 
 from tomolearn._validation import check_integer
+from tomolearn.display._panels import COLORS, TEXT, check_matplotlib, images_of
 
 __all__ = ["EmbeddingDisplay"]
 
+IN_MAP = 6  # labels whose legend finds room on the map
+POINT = 14  # square points of a sample
 MOST_CLASSES = 20  # distinct numbers that are still taken as labels
+MARKERS = "o^sD"  # where there are more labels than colours
 SHOWN = (1.0, 99.8)  # percentiles of the images that become black and white
 THUMBNAIL = 0.055  # its longer side, as a share of the side of the map
 PIXELS = 48  # of a thumbnail's longer side at most
 
 
 class EmbeddingDisplay:
-    """A map of samples, drawn by ``plot``; `from_estimator` makes one.
+    """A map of samples, drawn by ``plot``; `from_estimator` and `from_predictions` make and draw one.
 
     Parameters
     ----------
@@ -28,7 +33,7 @@ class EmbeddingDisplay:
     values_name : str, default="label"
         What these are, for legend and colour bar.
     outliers : array-like of shape (n,), bool, default=None
-        Which samples are marked by a red ring.
+        Which samples are marked by a black ring.
 
     Attributes
     ----------
@@ -63,7 +68,7 @@ class EmbeddingDisplay:
                 f"embedding must be finite, of shape (n, 2); got shape {self.embedding.shape}. Draw maps of two "
                 "components."
             )
-        self._colors = None
+        self._colors: Any = None
         self.images = images if images is None or hasattr(images, "read_block") else np.asarray(images)
         self.values = values if values is None else np.asarray(values)
         self.values_name = values_name
@@ -131,6 +136,55 @@ class EmbeddingDisplay:
         display = cls(embedding, images=images, values=values, values_name=name, outliers=outliers)
         return display.plot(ax=ax, n_thumbnails=n_thumbnails, random_state=random_state)
 
+    @classmethod
+    def from_predictions(
+        cls,
+        embedding,
+        *,
+        images=None,
+        values=None,
+        values_name="label",
+        outliers=None,
+        ax=None,
+        n_thumbnails=40,
+        random_state=0,
+    ):
+        """Draw a map that has been made already.
+
+        Parameters
+        ----------
+        embedding : array-like of shape (n, 2)
+            The place of each sample.
+        images : array-like or Source of shape (n, rows, columns), default=None
+            What the samples look like.
+        values : array-like of shape (n,), default=None
+            Labels or numbers to colour by.
+        values_name : str, default="label"
+            What these are.
+        outliers : array-like of shape (n,), bool, default=None
+            Which samples are marked.
+        ax : matplotlib Axes, default=None
+            As for ``plot``.
+        n_thumbnails : int, default=40
+            Pictures on the map at most.
+        random_state : int, default=0
+            Which samples get them.
+
+        Returns
+        -------
+        EmbeddingDisplay
+            Drawn.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has another shape or value.
+        ImportError
+            If matplotlib is missing.
+        """
+        display = cls(embedding, images=images, values=values, values_name=values_name, outliers=outliers)
+        return display.plot(ax=ax, n_thumbnails=n_thumbnails, random_state=random_state)
+
     def plot(self, *, ax=None, n_thumbnails=40, random_state=0):
         """Draw the map.
 
@@ -166,10 +220,12 @@ class EmbeddingDisplay:
             n = int(self.outliers.sum())
             x, y = self.embedding[self.outliers].T
             label = f"{n} outlier{'s' if n > 1 else ''}"
-            ax.scatter(x, y, s=60, facecolors="none", edgecolors="tab:red", linewidths=1.2, label=label, zorder=3)
+            ax.scatter(x, y, s=60, facecolors="none", edgecolors="black", linewidths=1.4, label=label, zorder=3)
         if ax.get_legend_handles_labels()[1]:
             is_label = self.values is not None and _are_labels(self.values)
-            ax.legend(title=self.values_name if is_label else None, fontsize=8)
+            many = is_label and len(self.scatter_) > IN_MAP
+            place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if many else {}
+            ax.legend(title=self.values_name if is_label else None, fontsize=TEXT, title_fontsize=TEXT, **place)
         self.thumbnails_ = self._choose(n_thumbnails, random_state)
         self._draw_thumbnails()
         ax.set(xticks=[], yticks=[], aspect="equal")
@@ -179,18 +235,23 @@ class EmbeddingDisplay:
         """The points; ``_colors`` is that of each sample."""
         x, y = self.embedding.T
         if self.values is None:
-            self.scatter_ = self.ax_.scatter(x, y, s=10, color="tab:blue")
-            self._colors = ["tab:blue"] * len(x)
+            self.scatter_ = self.ax_.scatter(x, y, s=POINT, color=COLORS[0])
+            self._colors = [COLORS[0]] * len(x)
         elif _are_labels(self.values):
             labels, classes = np.unique(self.values, return_inverse=True)
-            colors = importlib.import_module("matplotlib").colormaps["tab10" if len(labels) <= 10 else "tab20"]
-            self._colors = [colors(k % colors.N) for k in classes]
+            self._colors = [COLORS[k % len(COLORS)] for k in classes]
             self.scatter_ = [
-                self.ax_.scatter(*self.embedding[classes == k].T, s=10, color=colors(k % colors.N), label=str(label))
+                self.ax_.scatter(
+                    *self.embedding[classes == k].T,
+                    s=POINT,
+                    color=COLORS[k % len(COLORS)],
+                    marker=MARKERS[k // len(COLORS) % len(MARKERS)],
+                    label=str(label),
+                )
                 for k, label in enumerate(labels)
             ]
         else:
-            self.scatter_ = self.ax_.scatter(x, y, s=10, c=self.values.astype(np.float64), cmap="viridis")
+            self.scatter_ = self.ax_.scatter(x, y, s=POINT, c=self.values.astype(np.float64), cmap="viridis")
             self._colors = self.scatter_.to_rgba(self.values.astype(np.float64))
             self.figure_.colorbar(self.scatter_, ax=self.ax_, label=self.values_name, shrink=0.7)
 
@@ -201,7 +262,8 @@ class EmbeddingDisplay:
         order = np.random.default_rng(random_state).permutation(len(self.embedding))
         if self.outliers is not None:
             order = order[np.argsort(~self.outliers[order], kind="stable")]
-        least, chosen = self._thumbnail_side() * 1.1, []
+        least = self._thumbnail_side() * 1.1
+        chosen: list[int] = []
         for i in order:
             if len(chosen) >= n_thumbnails:
                 break
@@ -237,22 +299,5 @@ class EmbeddingDisplay:
         self.ax_.set(xlim=limits[0], ylim=limits[1])
 
 
-def check_matplotlib():
-    """The module of figures, which need no window, or an ImportError that names the extra."""
-    try:
-        importlib.import_module("matplotlib.backends.backend_agg")
-        return importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise ImportError("figures need matplotlib: pip install 'tomolearn[plot]'.") from error
-
-
 def _are_labels(values):
     return values.dtype.kind in "USObO" or (values.dtype.kind in "iu" and len(np.unique(values)) <= MOST_CLASSES)
-
-
-def images_of(X, image_shape):
-    """``X`` as images, or None where samples are rows of a table."""
-    X = X if hasattr(X, "shape") else np.asarray(X)
-    if len(X.shape) == 3:
-        return X
-    return None if image_shape is None else np.asarray(X).reshape(-1, *image_shape)

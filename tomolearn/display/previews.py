@@ -1,8 +1,8 @@
 """Pictures to look at before and after a reconstruction: slices, and one slice at several rotation axes."""
 
-import importlib
-
 import numpy as np
+
+from tomolearn.display._panels import check_matplotlib
 
 __all__ = ["draw_centers", "draw_slices"]
 
@@ -12,11 +12,7 @@ WIDEST = 2400  # pixels of a picture
 
 def _canvas(path, images, titles, n_columns, least, marked=()):
     """Images side by side, each pixel of an image as a square of whole pixels of the picture, with a title above."""
-    try:
-        matplotlib = importlib.import_module("matplotlib.figure")
-        importlib.import_module("matplotlib.backends.backend_agg")
-    except ImportError as error:
-        raise ImportError("figures need matplotlib: pip install 'tomolearn[plot]'.") from error
+    matplotlib = check_matplotlib()
     rows, columns = images[0][0].shape
     zoom = max(1, -(-least // max(rows, columns)))
     width, height, gap, above = columns * zoom, rows * zoom, 8, 26

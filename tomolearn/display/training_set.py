@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tomolearn._validation import check_integer
-from tomolearn.display.embedding import EmbeddingDisplay, check_matplotlib, images_of
+from tomolearn.display._panels import TEXT, check_matplotlib, images_of
+from tomolearn.display.embedding import EmbeddingDisplay
 from tomolearn.manifold import TrainingSetDetector, TSNEReducer
 
 __all__ = ["TrainingSetCheck", "check_training_set"]
@@ -141,7 +142,7 @@ def check_training_set(
         values_name="samples",
         outliers=np.concatenate([np.zeros(len(old_shown), bool), outliers[new_shown]]),
     ).plot(n_thumbnails=n_thumbnails, random_state=random_state)
-    display.ax_.set_title(sentence, fontsize=9)
+    display.ax_.set_title(sentence, fontsize=TEXT)
     if path is not None:
         display.figure_.savefig(path)
     return TrainingSetCheck(sentence, scores, outliers, detector, display)

@@ -251,7 +251,7 @@ class Hdf5Store(Store):
 
     def __init__(self, path, thing, metadata=None):
         name = f"{thing.file.filename}:{thing.name.lstrip('/')}"  # of an external link, where it leads
-        shape = thing.shape or ()
+        shape: tuple[int, ...] = thing.shape or ()
         dtype = check_dtype(name, thing.dtype)
         tail = len(shape) == 4 and shape[3] == 1
         if not (len(shape) in (2, 3) or tail):

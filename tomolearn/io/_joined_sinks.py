@@ -8,7 +8,7 @@ def join_sinks(begin):
 
     Where one cannot be begun, those before it leave nothing behind that was not there.
     """
-    sinks = []
+    sinks: list = []
     try:
         for start in begin:
             sinks.append(start(sinks[0].blocks if sinks else None))

@@ -32,9 +32,11 @@ def pair_names(images, others, kind="masks"):
     """
     if len(images) == len(others) == 1:  # one file each is a pair whatever they are called
         return [0]
-    stems = [_stems(images, "images"), _stems(others, kind)]
-    rules = [("", "", "", ""), *_rules(*stems)]
-    left, right = max((_apply(*stems, rule) for rule in rules), key=lambda keys: len(keys[0].keys() & keys[1].keys()))
+    ours, theirs = _stems(images, "images"), _stems(others, kind)
+    rules = [("", "", "", ""), *_rules(ours, theirs)]
+    left, right = max(
+        (_apply(ours, theirs, rule) for rule in rules), key=lambda keys: len(keys[0].keys() & keys[1].keys())
+    )
     singular = kind.removesuffix("s")
     faults = []
     if lonely := [images[i] for key, i in left.items() if key not in right]:
@@ -63,7 +65,7 @@ def _stems(files, kind):
 
 def _rules(left, right):
     """(prefix, suffix of the left side, prefix, suffix of the right side) that make some of the names equal."""
-    rules = {}
+    rules: dict[tuple[str, str, str, str], None] = {}
     probes = sorted({0, len(right) // 2, len(right) - 1})  # one of them has a partner, unless most have none
     for name in (right[i] for i in probes):
         found = [(*_cores(other, name), other) for other in left]
@@ -76,7 +78,8 @@ def _rules(left, right):
 
 def _cores(a, b):
     """Length of the longest texts that two names have in common, and where each begins in either."""
-    lengths, longest, ends = [0] * (len(b) + 1), 1, []
+    lengths, longest = [0] * (len(b) + 1), 1
+    ends: list[tuple[int, int]] = []
     for i, letter in enumerate(a, 1):
         row = [0] * (len(b) + 1)
         for j, other in enumerate(b, 1):
@@ -92,7 +95,7 @@ def _cores(a, b):
 
 def _apply(left, right, rule):
     """{what is left of a name: position} of either side; a name that the rule does not fit keeps all of itself."""
-    keys = []
+    keys: list[dict] = []
     for names, prefix, suffix in ((left, *rule[:2]), (right, *rule[2:])):
         keys.append({})
         for i, name in enumerate(names):

@@ -12,7 +12,7 @@ from tomolearn.exceptions import FileFormatError
 try:
     import fcntl
 except ImportError:  # not every system has it; there two runs on one output are not told apart
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # its users ask for None first
 
 __all__ = ["Journal", "Partial"]
 

@@ -141,7 +141,7 @@ class StoredSource(Source):
         self._store, self._order, self._cache = store, tuple(order), int(cache)
         self._picked = None if picked is None else np.asarray(picked, np.int64)
         shape = [store.shape[axis] for axis in order]
-        if picked is not None:
+        if self._picked is not None:
             shape[1] = len(self._picked)
         super().__init__(
             shape, store.dtype, axes, store.name, chunk=min(store.chunks[order[0]], shape[0]), metadata=store.metadata

@@ -206,7 +206,7 @@ class LabelledImages(Sequence):
         -------
         LabelledImages
         """
-        stacks = []
+        stacks: list[list] = []
         for stack in self._stacks:
             stacks.append([])
             for source in stack:

@@ -69,7 +69,8 @@ def open_library(
     """
     if first_axis is not None:
         check_choice(first_axis, "first_axis", FIRST_AXES)
-    path, found = os.fspath(path), []
+    path = os.fspath(path)
+    found: list = []
     with open_file(path) as file, reading(path, "an HDF5 library"):
         for name, axes in ((images, ("rows", "columns")), (sinograms, ("angles", "detectors"))):
             if member(file, name) is None:
@@ -143,7 +144,8 @@ def open_pairs(path, part="train", *, noisy=None, clean=None, cache=CACHE) -> tu
     (None, None, None)
     """
     check_choice(part, "part", ("train", "test"))
-    path, sources = os.fspath(path), []
+    path = os.fspath(path)
+    sources: list = []
     for name, default in ((noisy, f"{part}_ns"), (clean, f"{part}_gt")):
         with open_file(path) as file, reading(path, "an HDF5 file of image pairs"):
             if name is None and default.endswith("_gt") and member(file, default) is None:

@@ -148,15 +148,15 @@ def _check_blocks(blocks, shape):
 
 def _backend(kind):
     if kind == "hdf5":
-        from tomolearn.io._hdf5_sink import HDF5Backend as Backend
-    else:
-        from tomolearn.io import _image_sinks
+        from tomolearn.io._hdf5_sink import HDF5Backend
 
-        Backend = {
-            "tiff": _image_sinks.BigTIFFBackend, "tiff-stack": _image_sinks.TIFFStackBackend,
-            "zarr": _image_sinks.ZarrBackend, "npy": _image_sinks.NumPyBackend,
-        }[kind]  # fmt: skip
-    return Backend
+        return HDF5Backend
+    from tomolearn.io import _image_sinks
+
+    return {
+        "tiff": _image_sinks.BigTIFFBackend, "tiff-stack": _image_sinks.TIFFStackBackend,
+        "zarr": _image_sinks.ZarrBackend, "npy": _image_sinks.NumPyBackend,
+    }[kind]  # fmt: skip
 
 
 def _check_range(block, dtype):

@@ -1,5 +1,7 @@
 """`Source`: a stack that is read in blocks along axis 0, wherever it is stored."""
 
+from typing import Any
+
 import numpy as np
 
 from tomolearn.base import check_memory
@@ -196,7 +198,8 @@ class Source:
             limits = [(int(row), int(row) + 1) for row in rows]
         if not rest and len(limits) == 1:
             return self.read_block(*limits[0])
-        out, at = None, 0
+        out: Any = None
+        at = 0
         for a, b in limits:
             part = self.read_block(a, b)[(slice(None), *rest)]
             if out is None:

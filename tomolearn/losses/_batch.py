@@ -92,10 +92,8 @@ class Batch:
         inverse = totals.sum() / (torch.where(present, totals, 1) * present.sum().clamp(min=1))
         return torch.where(present, inverse, 0).detach()
 
-    def weigh_pixels(self, weights, name: str, *, share: bool) -> Tensor | None:
+    def weigh_pixels(self, weights, name: str, *, share: bool) -> Tensor:
         """The weight of every pixel by its label, (n, H, W), of what `check_class_weights` let pass."""
-        if weights is None:
-            return None
         if isinstance(weights, str):
             tensor = self.balanced_weights()
             if share:

@@ -172,12 +172,10 @@ def focal_loss(
     # expm1: 1 - p to all digits where p is almost 1. clamp: the slope of a power below 1 is infinite at 0.
     missing = -log_p.expm1()
     values = -(missing.clamp(min=torch.finfo(missing.dtype).tiny) ** gamma) * log_p
-    weights = batch.weigh_pixels(alpha, "alpha", share=True)
-    return batch.mean(values if weights is None else values * weights)
+    return batch.mean(values if alpha is None else values * batch.weigh_pixels(alpha, "alpha", share=True))
 
 
 def mean_cross_entropy(batch: Batch, beta) -> torch.Tensor:
     """The weighted cross entropy of a batch that has been checked."""
-    weights = batch.weigh_pixels(beta, "beta", share=False)
     values = -batch.log_true()
-    return batch.mean(values if weights is None else values * weights)
+    return batch.mean(values if beta is None else values * batch.weigh_pixels(beta, "beta", share=False))

@@ -6,6 +6,8 @@ that also detects outliers fits a `TrainingSetDetector` on its checked samples a
 the training samples, and ``extractor_`` from it: features are then learned once for both.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from sklearn.base import clone
@@ -33,6 +35,9 @@ class FeatureInput(ImageInput):
     is ``image_shape_`` and ``n_features_in_``.
     """
 
+    features: Any
+    n_features: int | None
+    device: Any
     _takes_any_size = False
     _remedy = "Leave such samples out, or repair such values."
 
@@ -134,8 +139,11 @@ class FeatureExtractor:
 
     def __init__(self, features, n_features, device="auto"):
         self.features, self.n_features, self.device = features, n_features, device
-        self.mean = self.components = self.scale = self.transformer = None
-        self.limits = self.channel_mean = self.channel_scale = None  # of "efficientnet"
+        self.mean: Any = None
+        self.components: Any = None
+        self.scale = self.transformer = None
+        self.limits: Any = None  # with the next two of "efficientnet"
+        self.channel_mean = self.channel_scale = None
         self._network = None
 
     def __getstate__(self):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
@@ -65,8 +66,8 @@ class Affinities:
                     columns, table, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
                 )
             )
-        sums = torch.cat(sums)
-        return points * sums[:, -1:] - sums[:, :-1]
+        total = torch.cat(sums)
+        return points * total[:, -1:] - total[:, :-1]
 
     def cross(self, points):
         """Sum of p_ij log(1 + |y_i - y_j|^2), the part of the divergence that attraction lowers."""
@@ -78,7 +79,7 @@ class Affinities:
 
 
 def _one_plus_squared(axes, rows, columns):
-    total = None
+    total: Any = None
     for axis in axes:
         difference = axis.index_select(0, rows)
         difference -= axis.index_select(0, columns)

@@ -140,7 +140,7 @@ class Grid:
     def _transfer(self, like):
         """Transform of the kernel, divided by what the spline does twice."""
         if self._kernel is None:
-            squared, spline = 1.0, 1.0
+            squared = spline = torch.ones((), dtype=torch.float64, device=like.device)
             d = len(self.sizes)
             for a, size in enumerate(self.sizes):
                 shape = [-1 if b == a else 1 for b in range(d)]

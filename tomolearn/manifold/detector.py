@@ -6,17 +6,18 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from tomolearn._validation import check_integer, check_real
-from tomolearn.base import ModelFiles, register
+from tomolearn.base import ModelFiles, fitted_shape, register
 from tomolearn.exceptions import FileFormatError
 from tomolearn.manifold._features import FeatureExtractor, FeatureInput, PooledImages
 from tomolearn.manifold._neighbors import nearest_neighbors
-from tomolearn.training.hardware import find_device
+from tomolearn.training.hardware import find_device, named_device
 
 __all__ = ["TrainingSetDetector"]
 
 N_FOLDS = 5
 MANY = 5000  # training samples from which one fold of the five is enough to learn the threshold from
 N_HELD_OUT = 2000  # samples of a fold whose distances are taken, at most
+LARGEST = 1e15  # of what a model file may hold of features; their squares must be finite in float32
 ROUNDING = 1e-6  # of vectors whose root mean square is 1, in float32
 
 
@@ -69,7 +70,7 @@ class TrainingSetDetector(FeatureInput, ModelFiles, OutlierMixin, BaseEstimator)
         Rows and columns of an image.
     n_features_in_ : int
         Values of a sample.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, if ``X`` was a table that had them.
 
     See Also
@@ -287,6 +288,8 @@ class TrainingSetDetector(FeatureInput, ModelFiles, OutlierMixin, BaseEstimator)
         return {**state, "extractor_": self.extractor_.state()}, tensors
 
     def _set_model_state(self, state, tensors, name):
+        fitted_shape(state, "image_shape_", name)
+        named_device(self.device)
         try:
             learned = FeatureExtractor.from_state(
                 self.features, self.n_features, state.get("extractor_"), device=self.device
@@ -304,6 +307,9 @@ class TrainingSetDetector(FeatureInput, ModelFiles, OutlierMixin, BaseEstimator)
                 raise FileFormatError(
                     f"{name} must hold {key}, finite {np.dtype(dtype)} of {n_axes} axes; got {value!r:.200}."
                 )
+        features = [state["reference_"], 1 / learned.scale, *state["extractor_"].values()]
+        if max(np.abs(part).max(initial=0.0) for part in features if isinstance(part, float | np.ndarray)) > LARGEST:
+            raise FileFormatError(f"{name} must hold features of up to {LARGEST:g}, whose squares are finite.")
         offset, shape, n_vector = state.get("offset_"), state["reference_"].shape, learned.n_vector
         if shape[1] != n_vector or shape[0] < check_integer(self.n_neighbors, "n_neighbors", low=1):
             raise FileFormatError(

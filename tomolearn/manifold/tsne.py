@@ -9,7 +9,7 @@ from sklearn.manifold import trustworthiness
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from tomolearn.base import ModelFiles, check_memory, register
+from tomolearn.base import ModelFiles, check_memory, fitted_shape, register
 from tomolearn.exceptions import FileFormatError
 from tomolearn.manifold._embed import check_parameters, embed
 from tomolearn.manifold._features import FeatureInput
@@ -92,7 +92,7 @@ class TSNEReducer(FeatureInput, ModelFiles, ClassNamePrefixFeaturesOutMixin, Tra
         Rows and columns of an image.
     n_features_in_ : int
         Values of a sample.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, if ``X`` was a table that had them.
 
     See Also
@@ -292,7 +292,9 @@ class TSNEReducer(FeatureInput, ModelFiles, ClassNamePrefixFeaturesOutMixin, Tra
         return self.fit(X).embedding_
 
     def transform(self, X):
-        """Place samples on the map, which stays as it is; none of them knows the others [3]_.
+        """Place samples on the map, which stays as it is; none of them knows the others.
+
+        The way of [3]_, with the map's own sum of similarities.
 
         Parameters
         ----------
@@ -429,6 +431,7 @@ class TSNEReducer(FeatureInput, ModelFiles, ClassNamePrefixFeaturesOutMixin, Tra
         return {**state, "detector_": self.detector_._model_state()[0]}, tensors
 
     def _set_model_state(self, state, tensors, name):
+        fitted_shape(state, "image_shape_", name)
         embedding = state.get("embedding_")
         sound = isinstance(embedding, np.ndarray) and embedding.ndim == 2 and embedding.dtype.kind == "f"
         if not sound or embedding.shape[1] not in (1, 2, 3) or not np.isfinite(embedding).all():

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from collections.abc import Callable
 
 from tomolearn._validation import as_tensor, check_shape
 from tomolearn.metrics.images import check_data_range, mse, nrmse, psnr, ssim
@@ -9,7 +10,7 @@ from tomolearn.metrics.segmentation import dice, iou, mcc
 
 __all__ = ["scorer"]
 
-_SCORED = {  # name: metric, sign, options it takes
+_SCORED: dict[str, tuple[Callable, int, tuple[str, ...]]] = {  # name: metric, sign, options it takes
     "psnr": (psnr, 1, ("data_range", "pooled")),
     "ssim": (ssim, 1, ("data_range", "win_size", "gaussian_weights", "use_sample_covariance")),
     "neg_mse": (mse, -1, ()),
@@ -88,26 +89,25 @@ def scorer(
         if data_range is None:
             raise ValueError(f"{metric!r} needs data_range: the distance of black and white, or 'reference'.")
         check_data_range(data_range)
-    if image_shape is not None:
-        image_shape = check_shape(image_shape, "image_shape", 2)
+    shape = None if image_shape is None else check_shape(image_shape, "image_shape", 2)
     return make_scorer(
         _score,
         greater_is_better=sign > 0,
         response_method="predict",
         metric=metric,
         options=options,
-        image_shape=image_shape,
+        image_shape=shape,
     )
 
 
-def _score(y_true, y_pred, *, metric: str, options: dict, image_shape: tuple[int, int] | None) -> float:
+def _score(y_true, y_pred, *, metric: str, options: dict, image_shape: tuple[int, ...] | None) -> float:
     function, _, allowed = _SCORED[metric]
     if "data_range" in allowed:  # a metric of images
         y_true, y_pred = _as_images(y_true, "y_true", image_shape), _as_images(y_pred, "y_pred", image_shape)
     return function(y_true, y_pred, **options)
 
 
-def _as_images(y, name: str, image_shape: tuple[int, int] | None):
+def _as_images(y, name: str, image_shape: tuple[int, ...] | None):
     images, _ = as_tensor(y, name)
     if images.ndim != 2:
         return images

@@ -148,9 +148,9 @@ def _confusion(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
         i, j = (y[start : start + _CHUNK].astype(np.int64) for y in (true, pred))
         i, j = (i - low, j - low) if n == high - low + 1 else (np.searchsorted(classes, i), np.searchsorted(classes, j))
         counts += np.bincount(i * n + j, minlength=n * n)
-    counts = counts.reshape(n, n)
-    present = counts.any(axis=0) | counts.any(axis=1)
-    return classes[present], counts[np.ix_(present, present)]
+    table = counts.reshape(n, n)
+    present = table.any(axis=0) | table.any(axis=1)
+    return classes[present], table[np.ix_(present, present)]
 
 
 def _label_array(labels, name: str) -> np.ndarray:

@@ -130,7 +130,7 @@ class AlexNet(nn.Module):
             nn.ReLU(inplace=True),
             nn.MaxPool2d(4, 2),
             _batch_norm(nn.BatchNorm2d, channels[0]),
-            nn.Conv2d(channels[0], channels[1], second, padding=[2 * n for n in padding]),
+            nn.Conv2d(channels[0], channels[1], second, padding=(2 * padding[0], 2 * padding[1])),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2, 2),
             nn.Conv2d(channels[1], channels[2], 3, padding=padding),

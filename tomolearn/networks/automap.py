@@ -153,7 +153,7 @@ def _sizes(sinogram_shape, image_shape, rank, layout, n_filters):
     if rank is not None:
         rank = check_integer(rank, "rank", low=1)
     n_values, n_pixels = sinogram_shape[0] * sinogram_shape[1], image_shape[0] * image_shape[1]
-    widths = (n_values, n_pixels, n_pixels)
+    widths: tuple[int, ...] = (n_values, n_pixels, n_pixels)
     if check_choice(layout, "layout", LAYOUTS) == "superres":
         width = BOTTLENECK if rank is None else rank
         widths, rank = (n_values, width, width, width, n_pixels), None

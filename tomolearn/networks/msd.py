@@ -1,5 +1,7 @@
 """Mixed-scale dense network: dilated convolutions, each of which sees the results of all before it."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -66,6 +68,8 @@ class MixedScaleDenseNetwork(nn.Module):
     >>> sum(p.numel() for p in MixedScaleDenseNetwork().parameters())
     45652
     """
+
+    layers: Any  # convolutions, which a ModuleList does not say
 
     def __init__(self, in_channels=1, out_channels=1, *, depth=100, width=1, dilations=(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)):
         super().__init__()

@@ -146,16 +146,17 @@ def _apply(operator, x, scale):
 
 
 def _block(n_in, n_out, n_filters, n_layers, kernel_size, activation):
-    layers = []
+    layers: list[nn.Module] = []
     for layer in range(n_layers):
         last = layer == n_layers - 1
         n_next = n_out if last else n_filters
-        layers.append(nn.Conv2d(n_in, n_next, kernel_size, padding=kernel_size // 2))
+        convolution = nn.Conv2d(n_in, n_next, kernel_size, padding=kernel_size // 2)
+        layers.append(convolution)
         if not last:
             layers.append(activation_layer(activation, n_next))
         n_in = n_next
     block = nn.Sequential(*layers)
     initialize(block, nn.init.xavier_uniform_)
     with torch.no_grad():
-        block[-1].weight.mul_(START)
+        convolution.weight.mul_(START)
     return block

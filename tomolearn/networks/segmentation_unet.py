@@ -29,7 +29,7 @@ class SegmentationUNet(nn.Module):
     stage   layers                                                                                         channels
     ======  =============================================================================================  =============
     down    at level 0: two convolutions; at each further one: maximum over `pools`, two convolutions      c
-    up      at all levels but the coarsest: the coarser level upsampled to nearest, 2x2 convolution, ReLU; c
+    up      at all levels but the coarsest: the coarser level upsampled (nearest), 2x2 convolution, ReLU;  c
             joined to the level on the way down (that one first); two convolutions
     head    one convolution                                                                                head_channels
     scores  1x1 convolution, no activation                                                                 n_outputs

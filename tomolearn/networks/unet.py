@@ -186,7 +186,7 @@ class UNet(nn.Module):
 
 
 def _level(n_in, n_out, kernel_size, normalization, activation, *, stride=1):
-    layers = []
+    layers: list[nn.Module] = []
     for n, step in ((n_in, stride), (n_out, 1)):
         # A normalisation subtracts the mean, and a bias before it with the mean.
         bias = normalization == "none"

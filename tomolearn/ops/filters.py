@@ -7,6 +7,7 @@ factor (Kak and Slaney 1988, chapter 3).
 import difflib
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import scipy.fft
@@ -23,7 +24,7 @@ def _parzen(nu):
 
 
 # What each name multiplies the ramp by, at the frequency nu as a fraction of the cutoff.
-_WINDOWS = {
+_WINDOWS: dict[str, Callable] = {
     "ram-lak": np.ones_like,
     "shepp-logan": lambda nu: np.sinc(nu / 2),
     "cosine": lambda nu: np.cos(np.pi * nu / 2),
@@ -43,7 +44,7 @@ _SAME_ANGLE = 1e-6  # radians: 0.002 pixel at the rim of a 4096-pixel image
 _MISSING = 4  # a gap this many times as wide as the next widest is a missing wedge
 
 
-def filter_name(name: str) -> str:
+def filter_name(name) -> str:
     """The name in `FILTERS` that ``name`` stands for.
 
     Case does not matter, ``_`` equals ``-``, and the names of ASTRA, TomoPy (``ramlak``, ``shepp``) and scikit-image
@@ -251,18 +252,18 @@ def filter_sinogram(
     n_fft = padded_length(shape[-1])
     response = ramp_filter(n_fft, filter, cutoff=cutoff, detector_spacing=detector_spacing)
     check_finite(tensor, "projections", "Mask or repair these pixels first.")
-    response = torch.as_tensor(response, dtype=tensor.dtype, device=tensor.device)
+    gain = torch.as_tensor(response, dtype=tensor.dtype, device=tensor.device)
 
     rows = tensor.reshape(-1, shape[-1])
     block_bytes = _BLOCK_BYTES.get(tensor.device.type, _BLOCK_BYTES["cuda"]) * torch.get_num_threads()
-    block_rows = max(1, block_bytes // (2 * response.element_size() * response.numel()))
+    block_rows = max(1, block_bytes // (2 * gain.element_size() * gain.numel()))
     if torch.is_grad_enabled() and tensor.requires_grad:
-        filtered = torch.cat([_filter_rows(block, response, n_fft, padding) for block in rows.split(block_rows)])
+        filtered = torch.cat([_filter_rows(block, gain, n_fft, padding) for block in rows.split(block_rows)])
     else:  # without a graph each block goes straight to its place: no second copy of the whole
         filtered = torch.empty_like(rows)
         for start in range(0, len(rows), block_rows):
             stop = start + block_rows
-            filtered[start:stop] = _filter_rows(rows[start:stop], response, n_fft, padding)
+            filtered[start:stop] = _filter_rows(rows[start:stop], gain, n_fft, padding)
     return restore(filtered.reshape(shape))
 
 

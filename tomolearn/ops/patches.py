@@ -6,7 +6,7 @@ and the compiled pair of operators below them is one matrix and its exact transp
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -28,7 +28,7 @@ def _gaussian(size):
     return np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (size / 8)) ** 2)
 
 
-_WINDOWS = {"none": np.ones, "hann": _hann, "gaussian": _gaussian}
+_WINDOWS: dict[str, Callable] = {"none": np.ones, "hann": _hann, "gaussian": _gaussian}
 
 
 def patch_grid_shape(image_shape, patch_shape, *, stride=None, overlap=None):
@@ -240,8 +240,8 @@ def _arrays(image_shape, patch_shape, strides, counts, padding, blend="none", no
             weight = weight / np.where(inside, total[np.minimum(position, n_pixels - 1)], 1)
         indices.append(index.ravel())
         weights.append(weight.ravel())
-    weights = np.concatenate(weights)
-    return np.concatenate(indices).astype(np.int32), None if (weights == 1).all() else weights
+    table = np.concatenate(weights)
+    return np.concatenate(indices).astype(np.int32), None if (table == 1).all() else table
 
 
 def _counts(image_shape, patch_shape, strides):

@@ -4,9 +4,12 @@ Everything in the header is checked before a tensor is made, and no tensor is la
 for it, but for networks stored in half precision, which come back in the precision that they had.
 
 The metadata have one entry, ``tomolearn``: a JSON document with the version of the format, the class, parameters and
-state. What stands in it for values that JSON does not have, ``tomolearn/persistence/_values.py`` says.
+state, facts about the model, and at its end a checksum of all that the file holds. What stands in it for values that
+JSON does not have, ``tomolearn/persistence/_values.py`` says. Earlier files have neither facts nor a checksum.
 """
 
+import contextlib
+import hashlib
 import json
 import math
 import os
@@ -16,8 +19,10 @@ import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import safetensors
 import safetensors.torch
+import sklearn
 import torch
 
 from tomolearn import __version__
@@ -38,6 +43,8 @@ NETWORK_DTYPES = {
 }
 ARRAY_DTYPES = {*NETWORK_DTYPES, torch.uint16, torch.uint32, torch.uint64} - {torch.bfloat16}
 DOCUMENT_KEYS = {"format", "format_version", "version", "class", "parameters", "state", "restore"}
+CHECKSUM = "sha256"
+OPTIONAL_KEYS = {"facts", CHECKSUM}
 
 
 class ModelFile(NamedTuple):
@@ -55,12 +62,15 @@ class ModelFile(NamedTuple):
         What was learned, but for the network.
     tensors : dict of str to Tensor
         Of the network, on the CPU.
+    facts : dict
+        What a reader may want to know and no estimator needs: ``versions`` of the packages that wrote the file, and
+        what the writer added. Empty for files that say nothing.
 
     Examples
     --------
     >>> from tomolearn.persistence import ModelFile
     >>> ModelFile._fields
-    ('class_name', 'version', 'parameters', 'state', 'tensors')
+    ('class_name', 'version', 'parameters', 'state', 'tensors', 'facts')
     """
 
     class_name: str
@@ -68,13 +78,16 @@ class ModelFile(NamedTuple):
     parameters: dict[str, Any]
     state: dict[str, Any]
     tensors: dict[str, torch.Tensor]
+    facts: dict[str, Any]
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
-def write_model(path, class_name, parameters, state, tensors, *, dtype=None):
+def write_model(path, class_name, parameters, state, tensors, *, facts=None, dtype=None):
     """Write a model file, beside the target first: it is replaced when the new one is whole.
+
+    The file holds a checksum, which `read_model` compares.
 
     Parameters
     ----------
@@ -87,6 +100,8 @@ def write_model(path, class_name, parameters, state, tensors, *, dtype=None):
         tuples and dicts of these, whose keys are whole numbers or str. They come back equal, with their types.
     tensors : dict of str to Tensor
         Of the network; on any device.
+    facts : dict of str to object, default=None
+        Values as in ``state`` for those who read about the model; ``versions`` of the packages are added.
     dtype : {"float16", "bfloat16", None}, default=None
         Store floating tensors of the network so, at half the size or less. They come back in the dtype they have now.
         None: as they are. ``state`` is never rounded.
@@ -120,7 +135,9 @@ def write_model(path, class_name, parameters, state, tensors, *, dtype=None):
         raise ValueError(f"class_name must be the name of a class; got {class_name!r}.")
     if dtype is not None:
         check_choice(dtype, "dtype", tuple(HALF))
-    stored, restore, arrays, memories = {}, {}, [], set()
+    stored, restore = {}, {}
+    arrays: list[np.ndarray] = []
+    memories: set[int] = set()
     for name, tensor in check_names(tensors, "tensors").items():
         stored[NETWORK + name] = _stored_tensor(name, tensor, dtype, memories)
         if stored[NETWORK + name].dtype != tensor.dtype:
@@ -130,9 +147,11 @@ def write_model(path, class_name, parameters, state, tensors, *, dtype=None):
         "parameters": encode(check_names(parameters, "parameters"), "parameters", arrays),
         "state": encode(check_names(state, "state"), "state", arrays),
         "restore": restore,
+        "facts": encode({**check_names(facts or {}, "facts"), "versions": _versions()}, "facts", arrays),
     }
     stored |= {f"{ARRAY}{number}": torch.from_numpy(array) for number, array in enumerate(arrays)}
     text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    text = f"{text[:-1]}{_sealed(_checksum(text, stored))}"
     size = 2 * len(text) + sum(
         6 * len(name) + 200 for name in stored
     )  # quotes of the document are escaped in the header
@@ -142,6 +161,30 @@ def write_model(path, class_name, parameters, state, tensors, *, dtype=None):
             "long lists of numbers as arrays."
         )
     _write(path, stored, {ENTRY: text})
+
+
+def _versions():
+    return {
+        "tomolearn": __version__,
+        "torch": str(torch.__version__),
+        "scikit-learn": sklearn.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _checksum(text, tensors):
+    """Of the document as it is without a checksum, and of every tensor."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _sealed(checksum):
+    """The end of a document: the checksum is no part of what it is taken of."""
+    return f',"{CHECKSUM}":"{checksum}"}}'
 
 
 def _write(path, stored, metadata):
@@ -211,8 +254,8 @@ def read_model(path):
     Raises
     ------
     FileFormatError
-        If the file is broken, truncated, no model file, or of a version of the format that is not known here; the
-        message says what was found.
+        If the file is broken, truncated, changed since it was written, no model file, or of a version of the format
+        that is not known here; the message says what was found.
     FileNotFoundError
         If there is no such file.
 
@@ -226,11 +269,19 @@ def read_model(path):
     tomolearn.exceptions.FileFormatError: /... is no model file of tomolearn: it has 0 bytes, expected a safetensors ...
     """
     path = os.fspath(path)
-    try:
-        document, names = _read_header(path)
+    with naming_file(path):
+        text, document, names = read_header(path)
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             tensors = {name: _checked_tensor(name, file.get_tensor(name)) for name in names}
+        _compare_checksum(text, document, tensors)
         return _decode_document(document, tensors)
+
+
+@contextlib.contextmanager
+def naming_file(path):
+    """Turns what goes wrong inside into a FileFormatError that names the file."""
+    try:
+        yield
     except Broken as error:
         raise FileFormatError(f"{path} is no model file of tomolearn: {error}") from error
     except RecursionError as error:
@@ -241,8 +292,8 @@ def read_model(path):
         ) from error
 
 
-def _read_header(path):
-    """The document, and the names of the tensors; the header is not longer than it may be and says all once."""
+def read_header(path):
+    """The document as text and read, and what the header says of each tensor; it is not too long and says all once."""
     if not stat.S_ISREG(os.stat(path).st_mode):  # before it is opened: a pipe would wait for its writer
         raise Broken("it is no regular file.")
     with open(path, "rb") as file:
@@ -257,7 +308,7 @@ def _read_header(path):
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or set(metadata) != {ENTRY} or not isinstance(metadata[ENTRY], str):
         raise Broken(f"its metadata have no entry {ENTRY!r} alone, expected one that says what the model is.")
-    return _check_document(_parse(metadata[ENTRY], "its description")), list(header)
+    return metadata[ENTRY], _check_document(_parse(metadata[ENTRY], "its description")), header
 
 
 def _parse(text, what):
@@ -294,11 +345,20 @@ def _check_document(document):
             f"its format has the version {version!r:.80}, expected {FORMAT_VERSION}; written by tomolearn "
             f"{document.get('version')!r:.80}, read by {__version__}. A newer tomolearn may read it."
         )
-    if set(document) != DOCUMENT_KEYS:
+    if set(document) - OPTIONAL_KEYS != DOCUMENT_KEYS:
         raise Broken(f"its description has the keys {sorted(document)!r:.500}, expected {sorted(DOCUMENT_KEYS)}.")
     if not _is_name(document["class"]) or type(document["version"]) is not str:
         raise Broken(f"its class is {document['class']!r:.200}, expected the name of a class.")
     return document
+
+
+def _compare_checksum(text, document, tensors):
+    """Raise where the file is another than was written; one without a checksum is taken as it is."""
+    if CHECKSUM not in document:
+        return
+    end = _sealed(document[CHECKSUM])
+    if not text.endswith(end) or document[CHECKSUM] != _checksum(f"{text.removesuffix(end)}}}", tensors):
+        raise Broken("its checksum is not that of its content: it was damaged or changed after it was written.")
 
 
 def _decode_document(document, tensors):
@@ -308,12 +368,22 @@ def _decode_document(document, tensors):
             network[name.removeprefix(NETWORK)] = tensor
         else:
             arrays[name.removeprefix(ARRAY)] = tensor.numpy()
-    parameters, state = (decode(document[key], key, arrays) for key in ("parameters", "state"))
-    if type(parameters) is not dict or type(state) is not dict:
-        raise Broken("its parameters and state are no JSON objects.")
+    parts = decode_parts(document, arrays)
     if arrays:
         raise Broken(f"it holds arrays that nothing refers to ({', '.join(sorted(arrays))!r:.200}).")
-    return ModelFile(document["class"], document["version"], parameters, state, _restore(network, document["restore"]))
+    tensors = _restore(network, document["restore"])
+    return ModelFile(
+        document["class"], document["version"], parts["parameters"], parts["state"], tensors, parts["facts"]
+    )
+
+
+def decode_parts(document, arrays):
+    """Parameters, state and facts; what they take from ``arrays`` is gone there."""
+    parts = {key: decode(document.get(key, {}), key, arrays) for key in ("parameters", "state", "facts")}
+    for key, value in parts.items():
+        if type(value) is not dict:
+            raise Broken(f"its {key} are a {type(value).__name__}, expected a JSON object.")
+    return parts
 
 
 def _checked_tensor(name, tensor):

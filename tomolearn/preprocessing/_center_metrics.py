@@ -73,8 +73,8 @@ class DoubleWedge:
         )
         lowest = min(20, math.ceil(0.1 * n_angles))  # frequencies along the angle that every object fills
         weight *= (u <= k / (math.pi * ratio)) & (k > lowest) & (u > 1)
-        rows = torch.nonzero(weight.amax(1) > LEAST_WEIGHT).flatten()
-        rows = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(n_angles, n_angles + 1)
+        used = torch.nonzero(weight.amax(1) > LEAST_WEIGHT).flatten()
+        rows = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(n_angles, n_angles + 1)
         self.measured, k, weight = spectrum[rows], k[rows], weight[rows]
         highest = int((u * (weight > 0)).max())  # frequencies above, of either sign, have no weight
         self.columns = slice(1, highest + 1), slice(max(n_detectors - highest, highest + 1), n_detectors)

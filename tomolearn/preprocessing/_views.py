@@ -78,8 +78,8 @@ def half_turn(stack, angles):
         width = angles[left + 1] - angles[left]
         part = np.divide(even - angles[left], width, out=np.zeros(n), where=width > 0)
         part = torch.from_numpy(part).to(stack.dtype)[:, None]
-        left = torch.from_numpy(left)
-        stack, angles = torch.lerp(stack[:, left], stack[:, left + 1], part), even
+        index = torch.from_numpy(left)
+        stack, angles = torch.lerp(stack[:, index], stack[:, index + 1], part), even
     return stack, angles
 
 

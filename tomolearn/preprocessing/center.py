@@ -323,7 +323,7 @@ def _search(metrics, levels, search) -> float:
         centers = np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step
         if len(centers) < 3:
             centers = np.linspace(low, high, 3)
-        total = 0
+        total = np.zeros(len(centers))
         for metric in metrics(level):
             values = metric(binned(centers, factor))
             spread = np.ptp(values)

@@ -7,6 +7,7 @@ import torch
 
 from tomolearn._validation import as_tensor, check_choice, check_finite
 from tomolearn.base import Corrector, register
+from tomolearn.exceptions import FileFormatError
 from tomolearn.preprocessing._stacks import REMEDY, empty, interpolate_columns
 
 __all__ = ["FlatFieldCorrector", "flat_field"]
@@ -298,6 +299,23 @@ class FlatFieldCorrector(Corrector):
     def _fit_parameters(self, X):
         check_choice(self.dead, "dead", ("repair", "nan"))
         self.n_rows_ = len(X)
+
+    def _set_model_state(self, state, tensors, name):
+        super()._set_model_state(state, tensors, name)
+        n_angles, n_detectors = self.sinogram_shape_
+        for key, dtype in (("dark_", np.float64), ("gain_", np.float64), ("alive_", np.bool_)):
+            value = state.get(key)
+            if value is not None and (
+                not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != (self.n_rows_, n_detectors)
+            ):
+                raise FileFormatError(
+                    f"{name} must hold {key}, None or {np.dtype(dtype)} of shape {(self.n_rows_, n_detectors)}; got "
+                    f"{value!r:.200}."
+                )
+        self.dark_, self.gain_, self.alive_ = (state.get(key) for key in ("dark_", "gain_", "alive_"))
+        if (self.gain_ is None) != (self.alive_ is None):
+            raise FileFormatError(f"{name} must hold gain_ and alive_, both or neither.")
+        self.beam_intensity_ = _check_beam(state.get("beam_intensity_"), n_angles)
 
     def _check_n_slices(self, n):
         if n != self.n_rows_ and (self.gain_ is not None or self.dark_ is not None):

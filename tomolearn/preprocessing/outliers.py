@@ -61,12 +61,12 @@ def _clean(sinogram: torch.Tensor, threshold: float, size: int):
         median = _around(sinogram, part, size).median(dim=1).values
         above = values - median
         found.append(part[(above > limit) & (above > threshold * median.abs())])
-    found = torch.cat(found)
-    if not len(found):
-        return found, sinogram.new_empty(0)
+    outliers = torch.cat(found)
+    if not len(outliers):
+        return outliers, sinogram.new_empty(0)
     holes = sinogram.clone()
-    holes[found[:, 0], found[:, 1]] = torch.nan
-    return found, _around(holes, found, size).nanmedian(dim=1).values
+    holes[outliers[:, 0], outliers[:, 1]] = torch.nan
+    return outliers, _around(holes, outliers, size).nanmedian(dim=1).values
 
 
 def _around(x, places, size):

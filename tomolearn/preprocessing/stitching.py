@@ -370,15 +370,11 @@ class HalfAcquisitionStitcher(ReshapingCorrector):
         """
         X = self._check_sinograms(X, reset=True)
         n_angles, n_detectors = self.sinogram_shape_
-        halves = _Halves(n_angles, self.angles, self.angle_unit)
         if self.center is None:
             stack = X.reshape(-1, n_angles, n_detectors)
-            self.center_ = find_center_360(stack, self.angles, angle_unit=self.angle_unit)
+            self._learn_halves(find_center_360(stack, self.angles, angle_unit=self.angle_unit))
         else:
-            self.center_ = _check_axis(self.center, n_detectors)
-        self._halves = halves
-        self.views_ = halves.first
-        self.corrected_shape_ = len(halves.first), _stitched_width(self.center_, n_detectors)
+            self._learn_halves(_check_axis(self.center, n_detectors))
         return self
 
     def transform_angles(self, angles):
@@ -413,5 +409,17 @@ class HalfAcquisitionStitcher(ReshapingCorrector):
         check_is_fitted(self)
         return (self.corrected_shape_[1] - 1) / 2
 
+    def _learn_halves(self, center):
+        n_angles, n_detectors = self.sinogram_shape_
+        self._halves = _Halves(n_angles, self.angles, self.angle_unit)
+        self.center_ = center
+        self.views_ = self._halves.first
+        self.corrected_shape_ = len(self.views_), _stitched_width(center, n_detectors)
+
+    def _learn_from_parameters(self, X):
+        center = self.center_ if self.center is None else self.center
+        self._learn_halves(_check_axis(center, self.sinogram_shape_[1]))
+
     def _correct(self, block, start):
-        return _stitch(*self._halves.split(block), self.center_), {}
+        first, opposite = self._halves.split(block)
+        return _stitch(first, opposite, self.center_), {}

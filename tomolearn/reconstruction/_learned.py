@@ -38,7 +38,8 @@ class _Learned(TrainedEstimator, VolumePrediction, CallbackSupportMixin):
     """``fit`` and ``predict`` of a network from sinograms to images; a subclass says which network."""
 
     _scales_only = False  # True: linear in the data, no mean may be subtracted
-    _numbers = ("x_mean_", "x_scale_", "y_mean_", "y_scale_")  # fitted attributes that a model file must hold
+    # Fitted attributes that a model file must hold.
+    _numbers: tuple[str, ...] = ("x_mean_", "x_scale_", "y_mean_", "y_scale_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -140,6 +141,12 @@ class _Learned(TrainedEstimator, VolumePrediction, CallbackSupportMixin):
                 f"{name} must have shape {(n, *self.image_shape_)} or {(n, self._n_features_out)}, as the images; got "
                 f"{shape}. Give image_shape, the rows and columns of an image, or {name} of shape (n, rows, columns)."
             )
+
+    @property
+    def _data_range_rule(self):
+        if self._scales_only:
+            return "the root mean squares of the training sinograms and images are taken for 1"
+        return super()._data_range_rule
 
     def _validation_pair(self, X, y):
         try:
@@ -363,13 +370,7 @@ class LearnedScanReconstructor(_Learned, ScanReconstructor, BaseEstimator):
 
     def _set_model_state(self, state, tensors, name):
         super()._set_model_state(state, tensors, name)
-        beam = state.get("geometry_")
-        shapes = self.sinogram_shape_, self.image_shape_
-        if not isinstance(beam, ParallelBeam) or ((len(beam.angles), beam.n_detectors), beam.image_shape) != shapes:
-            raise FileFormatError(
-                f"{name} must hold geometry_, a scan of sinograms of {shapes[0]} and images of {shapes[1]}; got "
-                f"{beam!r:.300}."
-            )
+        self._check_scan_state(state, name)
 
     def _learn_center(self, X, angles):
         center = self._check_center()

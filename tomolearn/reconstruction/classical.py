@@ -3,7 +3,7 @@
 from sklearn.base import BaseEstimator
 
 from tomolearn._validation import check_choice
-from tomolearn.base import ScanReconstructor, register
+from tomolearn.base import ScanReconstructor, fitted_shape, register
 from tomolearn.ops.filters import padded_length, ramp_filter
 from tomolearn.preprocessing import find_center
 from tomolearn.preprocessing._views import telling_rows, tried_rows
@@ -40,11 +40,21 @@ class ClassicalReconstructor(VolumePrediction, ScanReconstructor, BaseEstimator)
             If ``X`` is not finite or of a wrong shape, or a parameter is out of its range.
         """
         X = self._fit_geometry(X)
+        self._check_parameters()
         self._fit_parameters(X)
         return self
 
+    def _check_parameters(self):
+        """Raise where a parameter of the method is out of its range."""
+
     def _fit_parameters(self, X):
-        raise NotImplementedError
+        """What the method learns of ``X`` beside the scan."""
+
+    def _set_model_state(self, state, tensors, name):
+        fitted_shape(state, "sinogram_shape_", name)
+        self._check_scan_state(state, name)
+        super()._set_model_state(state, tensors, name)
+        self._check_parameters()
 
     def _learn_center(self, X, angles):
         if not isinstance(self.center, str):
@@ -142,7 +152,7 @@ class FBPReconstructor(ClassicalReconstructor):
         self.sinogram_shape = sinogram_shape
         self.verbose = verbose
 
-    def _fit_parameters(self, X):
+    def _check_parameters(self):
         n_fft = padded_length(self.sinogram_shape_[1])
         ramp_filter(n_fft, self.filter, cutoff=self.cutoff, detector_spacing=self.detector_spacing)  # for its checks
         check_choice(self.padding, "padding", ("zero", "edge"))

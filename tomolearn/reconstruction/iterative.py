@@ -22,13 +22,20 @@ class IterativeReconstructor(ClassicalReconstructor):
     slices solved together satisfy it, so that an image would depend on which other slices it happened to come with.
     """
 
-    def _fit_parameters(self, X):
-        max_iter = check_integer(self.max_iter, "max_iter", low=1)
-        tol = check_real(self.tol, "tol", low=0)
+    def _check_parameters(self):
+        check_integer(self.max_iter, "max_iter", low=1)
+        check_real(self.tol, "tol", low=0)
         if not isinstance(self.nonnegative, bool | np.bool_):
             raise TypeError(f"nonnegative must be True or False; got {self.nonnegative!r}.")
         self._check_options()
+
+    def _fit_parameters(self, X):
+        max_iter, tol = int(self.max_iter), float(self.tol)
         self.n_iter_ = max_iter if tol == 0 else self._count_iterations(X, max_iter, tol)
+
+    def _set_model_state(self, state, tensors, name):
+        super()._set_model_state(state, tensors, name)
+        check_integer(state.get("n_iter_"), "n_iter_", low=1, high=self.max_iter)
 
     def _check_options(self):
         """Check the parameters that this method alone has."""

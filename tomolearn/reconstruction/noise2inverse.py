@@ -117,6 +117,7 @@ class Noise2InverseReconstructor(LearnedScanReconstructor):
 
     _scales_only = True
     _numbers = ("y_mean_", "y_scale_")
+    _data_range_rule = "mean and standard deviation of the reconstructed splits are taken for 0 and 1"
     needs_independent_projections = True  # steps before it must not couple them
     trains_on_scan = True  # fit on a block of slices would train a network for that block
 

@@ -253,7 +253,7 @@ class LearnedSegmenter(TrainedImageEstimator, Segmenter, CallbackSupportMixin, B
         if n_before and isinstance(state, int | np.integer):  # else each call would draw the same patches
             state = int(np.random.SeedSequence((int(state), n_before)).generate_state(1)[0] >> 1)
         training = {"max_epochs": n_epochs, "early_stopping": False, "warm_start": True, "schedule": "constant"}
-        vars(twin).update(training, random_state=state)
+        twin.__dict__.update(training, random_state=state)
         before = vars(twin).get("network_")
         try:
             twin._train(twin._network_config(), samples, None, self._task_of(samples), checkpoint=None, callbacks=())
@@ -261,7 +261,7 @@ class LearnedSegmenter(TrainedImageEstimator, Segmenter, CallbackSupportMixin, B
             if vars(twin).get("network_") is not before:
                 twin.n_epochs_ += n_before
                 twin.best_epoch_ = twin.n_epochs_
-                vars(self).update({name: value for name, value in vars(twin).items() if name.endswith("_")})
+                self.__dict__.update({name: value for name, value in vars(twin).items() if name.endswith("_")})
 
     # ---------------------------------------------------------------------------------------------- the network
 

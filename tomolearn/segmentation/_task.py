@@ -1,5 +1,7 @@
 """The step of a segmenter: scores of patches, a loss of rare classes, and the Dice coefficient of a validation."""
 
+from collections.abc import Callable
+
 import torch
 
 from tomolearn.losses import (
@@ -17,7 +19,7 @@ from tomolearn.training.patches import IGNORE
 __all__ = ["BALANCED", "LOSSES", "AllPatches", "SegmentationTask", "most_probable"]
 
 # The function, and its argument that takes a weight for each class.
-LOSSES = {
+LOSSES: dict[str, tuple[Callable, str]] = {
     "dice+cross_entropy": (dice_cross_entropy, "beta"),
     "cross_entropy": (weighted_cross_entropy, "beta"),
     "weighted": (weighted_cross_entropy, "beta"),

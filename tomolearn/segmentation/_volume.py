@@ -44,8 +44,8 @@ def predict_labels(estimator, source, out, probabilities, overlays, *, memory, r
         folder.mkdir(parents=True, exist_ok=True)
         with open_volume(path) as labels:
             for k in range(len(source)):
-                panels = [_reduced(volume, k) for volume in (source, labels)]
-                _draw(figures, folder / f"{path.stem}_{k:05d}.png", *panels, values, estimator.class_names_)
+                image, found = _reduced(source, k), _reduced(labels, k)
+                _draw(figures, folder / f"{path.stem}_{k:05d}.png", image, found, values, estimator.class_names_)
     return path
 
 

@@ -127,9 +127,8 @@ def _transport(p, q):
     gain = np.zeros_like(p)
     for axis in (0, 2):
         n = p.shape[axis]
-        here, there = [slice(None)] * 3, [slice(None)] * 3
-        here[axis], there[axis] = slice(0, n - 1), slice(1, n)
-        here, there = tuple(here), tuple(there)
+        before = (slice(None),) * axis
+        here, there = (*before, slice(0, n - 1)), (*before, slice(1, n))
         flux = _logarithmic_mean(p[here], p[there]) * (q[there] - q[here])
         gain[here] += flux
         gain[there] -= flux

@@ -202,8 +202,8 @@ class NaturalImages(Source):
                 0, 0
             ]
         turn = int(draws[3] * N_TURNS)
-        crop = np.rot90(crop.numpy(), turn % 4)
-        return crop.T if turn >= 4 else crop
+        turned = np.rot90(crop.numpy(), turn % 4)
+        return turned.T if turn >= 4 else turned
 
 
 # ------------------------------------------------------------------------------------------------------------ pictures
@@ -235,7 +235,7 @@ def _shape(file):
     with _decoding(file):
         if file.suffix.lower() in TIFF:
             with tifffile.TiffFile(file) as tiff:
-                page = tiff.pages[0]
+                page = tiff.pages.first
                 return page.imagelength, page.imagewidth
         with _pillow().open(file) as picture:
             return picture.size

@@ -70,7 +70,7 @@ def sirt(A, y, *, max_iter=100, x0=None, n_subsets=1, nonnegative=False, weights
     subsets = [_Subset(A, y, w, k, n_subsets) for k in range(n_subsets)]
     goal = tol * residual_norm(y, w)
     for k in range(1, max_iter + 1):
-        square = 0
+        square = torch.zeros(())
         for s in subsets:
             r = s.y - s.A._forward(x)
             square = square + residual_norm(r, s.w) ** 2

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import re
 import time
+from typing import Any
 
 import joblib
 import numpy as np
@@ -41,7 +42,7 @@ class ScanRun:
                 f"{scan.name} holds raw counts and flat fields, and no step of the pipeline corrects them; begin it "
                 "with tomolearn.preprocessing.FlatFieldCorrector."
             )
-        self.center = getattr(self._inner(), "center_", getattr(self._inner(), "center", None))
+        self.center: Any = getattr(self._inner(), "center_", getattr(self._inner(), "center", None))
 
     def _reconstructor(self):
         found = [i for i, (_, step) in enumerate(self.steps) if isinstance(_unfrozen(step), Reconstructor)]
@@ -133,7 +134,7 @@ class ScanRun:
         first = low
         X, frames = block
         halo_left = self.n_halo
-        counts = {}
+        counts: dict[str, int] = {}
         for name, step in self.steps[: self.where]:
             began = time.perf_counter()
             with self._saying_rows(first):
@@ -212,7 +213,7 @@ class ScanRun:
         unit = "rad" if hasattr(step, "angles_") else getattr(step, "angle_unit", None)
         spacing = float(getattr(step, "detector_spacing", 1.0))
         pixel_size = getattr(self.scan, "metadata", {}).get("pixel_size")
-        parameters = {}
+        parameters: dict = {}
         for name, one in self.steps:
             parameters |= plain_parameters(_unfrozen(one), f"{name}__")
         return {

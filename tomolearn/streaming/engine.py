@@ -86,7 +86,7 @@ def run_blocks(sink, read, compute, *, verbose=0, description=""):
     began = time.perf_counter()
     sink.finish()
     waited["write"] += time.perf_counter() - began
-    counts = {}
+    counts: dict[str, int] = {}
     for found in sink.done.values():
         for what, count in found.items():
             counts[what] = counts.get(what, 0) + count

@@ -92,6 +92,7 @@ class ImageVolumePrediction:
     np.float32(0.5)
     """
 
+    _check_stack: Callable  # of the `ImagePredictor`
     _volume_dtype = np.float32
 
     def predict_volume(self, source, out, *, memory=None, resume=False, overwrite=False):
@@ -230,7 +231,7 @@ def _run(estimator, source, outputs, memory, resume, overwrite):
             bands = bands or _plan_bands(estimator, source, outputs, memory)  # the run that is resumed had less memory
             if resume:
                 check_resumed_bands(bands, sink.blocks, _row_bytes(estimator, source, outputs), memory)
-            work = _Bands(estimator, source, convert, bands)
+            work: _Slices = _Bands(estimator, source, convert, bands)
         else:
             if resume:
                 largest = max(stop - start for start, stop in sink.blocks) + 2 * (estimator.n_adjacent // 2)

@@ -24,6 +24,9 @@ class VolumePrediction:
     True
     """
 
+    sinogram_shape_: tuple[int, int]
+    verbose: int
+
     def predict_volume(self, source, out, *, memory=None, resume=False, overwrite=False):
         """Reconstruct a stack of sinograms of any size, block by block, from file to file.
 

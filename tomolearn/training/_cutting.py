@@ -105,5 +105,5 @@ def _mirrored(first, size, n):
 def turned(array, kind):
     """One of the symmetries of a rectangle, or from 4 on of a square, of the last two axes."""
     array = array.swapaxes(-2, -1) if kind >= 4 else array
-    axes = [axis - 2 for axis in (0, 1) if kind >> axis & 1]
+    axes = tuple(axis - 2 for axis in (0, 1) if kind >> axis & 1)
     return np.flip(array, axes) if axes else array

@@ -8,7 +8,7 @@ try:  # since scikit-learn 1.9, experimental
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
 
-    class CallbackSupportMixin:
+    class CallbackSupportMixin:  # type: ignore[no-redef]  # stands in for the class above
         """Nothing: this scikit-learn has no callbacks."""
 
     def with_callbacks(method):

@@ -16,7 +16,7 @@ def deferred_interrupt():
     list
         Not empty once Ctrl-C was pressed.
     """
-    pressed = []
+    pressed: list[bool] = []
     usual = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or usual is not signal.default_int_handler:
         yield pressed

@@ -67,7 +67,8 @@ class LabelIndex:
         self._labels = [] if classes is None else _as_labels(classes, self._ignore)
         self._renew()
         self.cell = _cell_size([image.shape for image in labelled])
-        self.counts, unknown, faults = [], {}, {}
+        self.counts, faults = [], {}
+        unknown: dict = {}
         for k, image in enumerate(labelled):
             try:
                 self.counts.append(self._count(image, lambda rows, columns, k=k: cover(k, rows, columns), unknown))

@@ -102,8 +102,9 @@ class LabelledPart:
         r0, r1, c0, c1 = boxes.T
         outer = r0 // cell, -(-r1 // cell), c0 // cell, -(-c1 // cell)
         # A cell at the end of the image is whole where the image ends.
-        inner = -(-r0 // cell), np.where(r1 == shape[0], outer[1], r1 // cell), -(-c0 // cell)
-        inner = *inner, np.where(c1 == shape[1], outer[3], c1 // cell)
+        bottom = np.where(r1 == shape[0], outer[1], r1 // cell)
+        right = np.where(c1 == shape[1], outer[3], c1 // cell)
+        inner = -(-r0 // cell), bottom, -(-c0 // cell), right
         area = [np.minimum(b * cell, n) - a * cell for a, b, n in ((*outer[:2], shape[0]), (*outer[2:], shape[1]))]
         touched = total(*outer)
         return (total(*inner) > 0) | (touched == area[0] * area[1]), touched > 0

@@ -38,7 +38,7 @@ class Places:
         self._check_sizes(labelled)
         self._overlap, self._numbers = overlap, given if kind == "numbers" else None
         if self._numbers is not None:
-            self._check_numbers(labelled)
+            self._check_numbers(labelled, self._numbers[-1])
         found = {}
         parts = []
         for k, shape in enumerate(self._shapes):
@@ -76,15 +76,15 @@ class Places:
                     "smaller patch_shape or larger boxes."
                 )
 
-    def _check_numbers(self, labelled):
+    def _check_numbers(self, labelled, largest):
         wrong = []
         for image in labelled:
             rows, columns = self._counts(image.shape)
-            if self._numbers[-1] >= rows * columns:
+            if largest >= rows * columns:
                 wrong.append(f"{image.name} has {rows} x {columns} = {rows * columns}")
         if wrong:
             raise ValueError(
-                f"patch_range must number patches that every image has, from 0; got {self._numbers[-1]}, but "
+                f"patch_range must number patches that every image has, from 0; got {largest}, but "
                 f"{listed(wrong)} of {self.patch_shape}. Leave out the larger numbers."
             )
 
@@ -118,7 +118,8 @@ class Places:
                 parts.append(_fixed(corners, self.patch_shape))
             else:
                 down, across = (
-                    _ranges(*box[i : i + 2], size) for i, size in ((0, self.patch_shape[0]), (2, self.patch_shape[1]))
+                    _ranges(box[i], box[i + 1], size)
+                    for i, size in ((0, self.patch_shape[0]), (2, self.patch_shape[1]))
                 )
                 grid = np.meshgrid(np.arange(len(down)), np.arange(len(across)), indexing="ij")
                 i, j = (axis.ravel() for axis in grid)
@@ -153,8 +154,8 @@ class Places:
         found, parts = {}, []
         for k, shape in enumerate(self._shapes):
             if shape not in found:
-                first = [np.arange(0, n, size) for n, size in zip(shape, self.patch_shape, strict=True)]
-                first = np.stack(np.meshgrid(*first, indexing="ij"), -1).reshape(-1, 2)
+                steps = [np.arange(0, n, size) for n, size in zip(shape, self.patch_shape, strict=True)]
+                first = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, 2)
                 found[shape] = np.concatenate([np.minimum(first, np.array(shape) - self.patch_shape), first], 1)
             parts.append(np.insert(found[shape], 0, k, axis=1))
         return np.concatenate(parts)

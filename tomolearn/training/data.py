@@ -212,7 +212,7 @@ class Samples:
         return tuple(_entries(stack, self._index[positions], k) for k, stack in enumerate(self._stacks))
 
 
-def _plan(entry):
+def _plan(entry: float) -> tuple[int, int]:
     """Samples of a run and of a window, for samples of ``entry`` bytes: as many runs as a run has samples, or more."""
     most = max(4, int(WINDOW // max(1.0, entry)))
     run = min(RUN, math.isqrt(most)) if most > 8 else 1

@@ -260,7 +260,8 @@ class Engine:
         -------
         dict of str to float
         """
-        modules, sums, counted = self.task.modules, {}, 0.0
+        modules, counted = self.task.modules, 0.0
+        sums: dict = {}
         in_training = modules.training
         modules.eval()
         with torch.no_grad(), self._mean_weights():

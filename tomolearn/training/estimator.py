@@ -4,6 +4,8 @@ import copy
 import hashlib
 import json
 import numbers
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from tomolearn.networks import build_network
 from tomolearn.training import _distributed as distributed
 from tomolearn.training.callbacks import ProgressBar
 from tomolearn.training.engine import Engine, TrainingOptions
-from tomolearn.training.hardware import PRECISIONS, autocast_dtype, find_device, fork_random, seed_random
+from tomolearn.training.hardware import PRECISIONS, autocast_dtype, find_device, fork_random, named_device, seed_random
 from tomolearn.training.schedules import SCHEDULES
 from tomolearn.training.tasks import OPTIMIZERS
 
@@ -42,7 +44,27 @@ class TrainedEstimator(ModelFiles):
     True
     """
 
+    # What `tomolearn.training.parameters` describes and a subclass stores.
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    schedule: str
+    gradient_clipping: float | None
+    ema_decay: float | None
+    max_epochs: int
+    batch_size: int
+    early_stopping: bool
+    n_iter_no_change: int
+    validation_fraction: float
+    warm_start: bool
+    device: Any
+    precision: str
+    random_state: Any
+    verbose: int
+
+    get_params: Callable  # of ``BaseEstimator``
     _network_name = ""  # in `tomolearn.networks`
+    _data_range_rule = "mean and standard deviation of the training samples are taken for 0 and 1"
 
     def _network_config(self):
         """Name and arguments for `tomolearn.networks.build_network`."""
@@ -57,6 +79,9 @@ class TrainedEstimator(ModelFiles):
         raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------------- training
+
+    def _check_parameters(self):
+        """Raise where a parameter that this estimator alone has is out of its range."""
 
     def _check_training_parameters(self, *, device=True):
         """Raise where a parameter of the training is out of its range; ``device``: also if that is not there."""
@@ -74,8 +99,7 @@ class TrainedEstimator(ModelFiles):
             check_real(self.ema_decay, "ema_decay", low=0, high=1)
         check_integer(int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, "verbose", low=0)
         check_choice(self.precision, "precision", PRECISIONS)
-        if device:
-            find_device(self.device)
+        find_device(self.device) if device else named_device(self.device)
 
     def _train(self, config, samples, validation, make_task, *, checkpoint, callbacks):
         """Build the network ``config`` (name, values), train it by ``make_task(network)``, and keep what was learned.
@@ -98,7 +122,7 @@ class TrainedEstimator(ModelFiles):
             seed_random(seed, device)
             # A copy: should the training fail, the network of the fit before is still there.
             network = copy.deepcopy(self.network_) if keeps else build_network(*config)
-            task = make_task(network.to(memory_format=torch.channels_last))
+            task = make_task(_channels_last(network))
             options = TrainingOptions(
                 max_epochs=self.max_epochs,
                 batch_size=self.batch_size,
@@ -171,12 +195,19 @@ class TrainedEstimator(ModelFiles):
         return self.network_.eval()
 
     def _model_state(self):
+        changed = self._changed_options()
+        if changed:
+            raise ValueError(
+                f"{', '.join(changed)} must be what the network was trained with, for a file that can be read; set "
+                "them back by set_params, or fit again."
+            )
         state, _ = super()._model_state()
         weights = state.pop("network_").state_dict()
         return state, {name: value.detach().cpu() for name, value in weights.items()}
 
     def _set_model_state(self, state, tensors, name):
         self._check_training_parameters(device=False)  # what a GPU has learned is loaded without one
+        self._check_parameters()
         config = state.get("network_config_")
         if not isinstance(config, tuple) or len(config) != 2 or not isinstance(config[1], dict):
             raise FileFormatError(f"{name} names no network, expected network_config_ with a name and values.")
@@ -185,16 +216,25 @@ class TrainedEstimator(ModelFiles):
         self._check_network(name)
         self.network_ = rebuild(config, tensors)
 
+    def _changed_options(self):
+        """Options of the network whose parameters say something else than the network was built with."""
+        found = self.network_config_[1]
+        options = self._network_options().items()  # one that is new in this version is not in an older file
+        return [key for key, value in options if key in found and _as_tuple(value) != _as_tuple(found[key])]
+
     def _check_network(self, name):
         """Raise unless the network of a file is of the kind and of the shapes that this estimator has in it."""
         kind, found = self.network_config_
         wanted = self._network_shapes()
-        shapes = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+        shapes = {key: _as_tuple(value) for key, value in found.items()}
         if kind != self._network_name or any(shapes.get(key) != value for key, value in wanted.items()):
             raise FileFormatError(
                 f"{name}: the network of a {type(self).__name__} must be {_described(self._network_name, wanted)}; got "
                 f"{_described(kind, {key: shapes.get(key) for key in wanted})}."
             )
+        changed = self._changed_options()
+        if changed:
+            raise FileFormatError(f"{name}: the parameters {', '.join(changed)} are not those of the network.")
 
     def _check_shapes(self, config, tensors, name):
         """Raise unless the tensors of a file are those of the network it names; nothing large is built for that."""
@@ -229,10 +269,10 @@ class TrainedEstimator(ModelFiles):
         return state
 
     def __setstate__(self, state):
-        weights = state.get("network_")
+        super().__setstate__(state)  # first: it warns of a pickle that may not fit this version
+        weights = vars(self).get("network_")
         if weights is not None:
-            state = state | {"network_": rebuild(state["network_config_"], weights)}
-        super().__setstate__(state)
+            self.network_ = rebuild(self.network_config_, weights)
 
 
 def rebuild(config, weights):
@@ -248,10 +288,20 @@ def rebuild(config, weights):
     -------
     torch.nn.Module
     """
-    with fork_random("cpu"):
+    with torch.device("meta"):  # draws nothing of torch's generator, with which another thread may be training
         network = build_network(*config)
-    network.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})  # copies
-    return network.to(memory_format=torch.channels_last).eval()
+    network.to_empty(device="cpu").load_state_dict(
+        {name: torch.as_tensor(value) for name, value in weights.items()}
+    )  # copies
+    return _channels_last(network).eval()
+
+
+def _channels_last(network):
+    return network.to(memory_format=torch.channels_last)
+
+
+def _as_tuple(value):
+    return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value
 
 
 def _described(name, arguments):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 
 import torch
 
@@ -10,6 +11,7 @@ from tomolearn._validation import check_choice
 __all__ = ["PRECISIONS", "autocast_dtype", "find_device", "fork_random", "seed_random"]
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+_GENERATORS = threading.RLock()  # torch has one set of generators for all threads
 
 
 def find_device(device) -> torch.device:
@@ -36,22 +38,50 @@ def find_device(device) -> torch.device:
     >>> find_device("cpu")
     device(type='cpu')
     """
-    if isinstance(device, str) and device == "auto":
+    found = named_device(device)
+    if found is None:
         if not torch.cuda.is_available():
             return torch.device("cpu")
         local = int(os.environ.get("LOCAL_RANK", "0"))
         return torch.device("cuda", local % torch.cuda.device_count()) if local else torch.device("cuda")
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'; got {device!r}.") from error
-    if found.type not in ("cpu", "cuda"):
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'; got {device!r}.")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"device={device!r} is not there: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices. "
             "Use device='auto'."
         )
+    return found
+
+
+def named_device(device):
+    """The device that a name stands for, whether it is there or not; None for "auto".
+
+    Parameters
+    ----------
+    device : str
+
+    Returns
+    -------
+    torch.device or None
+
+    Raises
+    ------
+    ValueError
+        If torch knows no such device.
+
+    Examples
+    --------
+    >>> from tomolearn.training.hardware import named_device
+    >>> named_device("cuda:7")
+    device(type='cuda', index=7)
+    """
+    if isinstance(device, str) and device == "auto":
+        return None
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'; got {device!r:.200}.") from error
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'; got {device!r:.200}.")
     return found
 
 
@@ -95,6 +125,8 @@ def autocast_dtype(precision, device, *, training):
 def fork_random(device):
     """Within it torch's generators of processor and ``device`` can be seeded; after it they are as they were.
 
+    All threads draw from the same generators, so only one is within at a time, and others wait for it.
+
     Parameters
     ----------
     device : torch.device or str
@@ -114,7 +146,8 @@ def fork_random(device):
     True
     """
     device = torch.device(device)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # no other device is woken for it
+    devices = [device] if device.type == "cuda" else []  # no other device is woken for it
+    with _GENERATORS, torch.random.fork_rng(devices):
         yield
 
 

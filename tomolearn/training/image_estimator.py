@@ -1,6 +1,7 @@
 """What trained estimators share that see images: parts to learn from, memory, normalised prediction, model files."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,8 +86,12 @@ class TrainedImageEstimator(TrainedEstimator, ImageVolumePrediction):
     True
     """
 
-    _numbers = ("x_mean_", "x_scale_")  # fitted attributes that a model file must hold
-    _scales = ("x_scale_",)  # those of them that are above zero
+    patch_shape: Any
+    tile_shape: Any
+    x_mean_: float
+    x_scale_: float
+    _numbers: tuple[str, ...] = ("x_mean_", "x_scale_")  # fitted attributes that a model file must hold
+    _scales: tuple[str, ...] = ("x_scale_",)  # those of them that are above zero
 
     def _check_parameters(self):
         """Raise where a parameter of the network or of its losses is out of its range."""

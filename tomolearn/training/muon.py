@@ -69,7 +69,7 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            by_shape = {}
+            by_shape: dict = {}
             for p in group["params"]:
                 if p.grad is None:
                     continue

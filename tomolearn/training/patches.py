@@ -345,7 +345,8 @@ class PatchSamples:
         """``make(job[0])`` and the rest of each job, made by a thread some batches ahead."""
         entry = 4 * math.prod(self.patch_shape) * (self._n_adjacent + 2 + self.has_weights)
         depth = int(np.clip(AHEAD // (entry * batch_size), 1, 8))
-        reader, waiting = ThreadPoolExecutor(1), deque()
+        reader = ThreadPoolExecutor(1)
+        waiting: deque[tuple] = deque()
         try:
             for job in jobs:
                 waiting.append((reader.submit(make, job[0]), *job[1:]))
