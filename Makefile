@@ -34,8 +34,8 @@ REQUIREMENTS := $(PY) -c 'import functools, sys, tomllib; \
 setup: $(RECORD)/built  ## make .venv, install, build the extensions (plain `make` does this)
 	@echo "tomolearn is ready in $(VENV); make help lists what else there is."
 
-demo: $(RECORD)/built  ## from a raw scan file to a volume; writes demo/
-	$(PY) examples/plot_raw_scan.py --out demo
+demo: $(RECORD)/built  ## raw scan to volumes, trained models, a table and a slide; writes demo/
+	$(PY) examples/demo.py --out demo
 
 test: lint $(RECORD)/built  ## lint, then the whole suite: unit tests, doctests, examples, sanitizers
 	$(PY) -m pytest --numprocesses auto --dist loadfile

@@ -1,6 +1,7 @@
 """Sphinx configuration; `make docs` builds the pages and runs the examples of the gallery."""
 
 import os
+import re
 
 import tomolearn
 
@@ -40,3 +41,13 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "remove_config_comments": True,
 }
+
+
+def unlink(app, what, name, obj, options, lines):
+    """Links of methods that scikit-learn's classes give: their labels stand on scikit-learn's pages."""
+    if getattr(obj, "__module__", "").startswith("sklearn"):
+        lines[:] = [re.sub(r":ref:`([^<`]+) <[^>]+>`", r"\1", line) for line in lines]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", unlink)

@@ -23,8 +23,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
-from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import get_tags, validation
 
 
 @dataclass(frozen=True)
@@ -348,11 +347,11 @@ def check_fit_knows_what_it_fitted_and_forgets_what_was_before(case):
     estimator = clone(case.estimator)
     assert not hasattr(estimator, "n_features_in_")
     with pytest.raises(NotFittedError):
-        check_is_fitted(estimator)
+        validation.check_is_fitted(estimator)
     half = case.X[:, ::2]
     y = case.y[:, ::2] if case.y is not None and case.y.shape == case.X.shape else case.y
     fresh = clone(case.estimator).fit(half, y)
-    check_is_fitted(estimator.fit(case.X, case.y))
+    validation.check_is_fitted(estimator.fit(case.X, case.y))
     assert getattr(estimator, "n_iter_", 1) >= 1 and getattr(estimator, "n_epochs_", 1) >= 1
     for method in case.methods():
         try:

@@ -31,8 +31,8 @@ class TSNEReducer(FeatureInput, ModelFiles, ClassNamePrefixFeaturesOutMixin, Tra
     """A map of samples by t-SNE, on which new samples can be placed.
 
     Features are made of the samples, and of these the map: points in two (or one, or three) dimensions whose
-    neighbours are the neighbours of the features [1]_. Distances between far points, and densities, mean little.
-    Which samples do not belong to the map is told by a `TrainingSetDetector` of the same features.
+    neighbours are the neighbours of the features [1]_; new samples are placed on it [3]_. Distances between far points,
+    and densities, mean little. Samples that do not belong are told by a `TrainingSetDetector` of the same features.
 
     Parameters
     ----------
@@ -293,8 +293,6 @@ class TSNEReducer(FeatureInput, ModelFiles, ClassNamePrefixFeaturesOutMixin, Tra
 
     def transform(self, X):
         """Place samples on the map, which stays as it is; none of them knows the others.
-
-        The way of [3]_, with the map's own sum of similarities.
 
         Parameters
         ----------
