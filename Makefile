@@ -38,7 +38,8 @@ demo: $(RECORD)/built  ## raw scan to volumes, trained models, a table and a sli
 	$(PY) examples/demo.py --out demo
 
 test: lint $(RECORD)/built  ## lint, then the whole suite: unit tests, doctests, examples, sanitizers
-	$(PY) -m pytest --numprocesses auto --dist loadfile
+	@# One thread for each process, those that tests start too: as many processes as processors run side by side.
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile
 
 bench: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## time the operators beside their peers
 	$(PY) benchmarks/operators.py
