@@ -55,7 +55,8 @@ _ATTRIBUTES = """
     network_config_ : tuple of str and dict
         Its class and the values that it was built with.
     history_ : dict of str to list of float
-        ``loss``, ``val_loss``, ``learning_rate`` and ``seconds`` of each epoch; losses are those of ``loss``.
+        ``loss``, ``val_loss``, ``learning_rate`` and ``seconds`` of each epoch. ``val_loss`` is what is watched for the
+        best epoch: ``loss``, or 1 - SSIM (`TomoGANDenoiser`), or 1 - macro Dice (`UNetSegmenter`).
     n_epochs_, best_epoch_ : int
         Epochs that were run, and the one whose weights are kept.
     n_parameters_ : int
