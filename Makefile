@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: setup demo test bench tables fuzz lint docs doctor clean help FORCE
+.PHONY: setup demo test cuda-check bench tables fuzz lint docs doctor clean help FORCE
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -37,9 +37,12 @@ setup: $(RECORD)/built  ## make .venv, install, build the extensions (plain `mak
 demo: $(RECORD)/built  ## raw scan to volumes, trained models, a table and a slide; writes demo/
 	$(PY) examples/demo.py --out demo
 
-test: lint $(RECORD)/built  ## lint, then the whole suite: unit tests, doctests, examples, sanitizers
+test: lint $(RECORD)/built $(RECORD)/nvcc  ## lint, then the whole suite: unit tests, doctests, sanitizers, CUDA build, coverage
 	@# One thread for each process, those that tests start too: as many processes as processors run side by side.
-	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term
+
+cuda-check: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/nvcc  ## of the suite: the CUDA build, the kernels emulated
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile tests/test_cuda_*.py tests/test_emulator.py
 
 bench: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## time the operators beside their peers
 	$(PY) benchmarks/operators.py
@@ -50,10 +53,11 @@ bench: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## time the o
 tables: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## print the tables of README.md anew
 	$(PY) benchmarks/tables.py
 
-fuzz: $(RECORD)/built $(RECORD)/extra-test  ## fuzz the operators, the readers and the model files for long
+fuzz: $(RECORD)/built $(RECORD)/extra-test  ## fuzz the operators, the readers, the model files and the CUDA kernels for long
 	$(PY) tests/fuzz.py
 	$(PY) tests/fuzz_files.py --cases 500
 	$(PY) tests/fuzz_models.py --cases 1000
+	$(PY) tests/fuzz_cuda.py --cases 2000
 
 lint: $(RECORD)/extra-test  ## ruff check, ruff format --check
 	$(PY) -m ruff check --quiet
@@ -70,7 +74,7 @@ clean:  ## remove .venv and everything that was built
 	rm -rf $(VENV) build dist demo docs/_build docs/generated tomolearn/*.so *.egg-info
 
 help:  ## print this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 	@echo
 	@echo 'Variables: PYTHON=$(PYTHON) TORCH="$(TORCH)" $(BUILD_CHOICE)'
 	@echo 'TORCH may hold options of pip: make TORCH="torch --index-url ADDRESS"; without a version it is $(PIN).'
@@ -101,7 +105,8 @@ $(RECORD)/torch: $(RECORD)/venv constraints.txt
 	@printf '%s\n' "$$TORCH" > $@
 
 # Stage 3: what setup.py needs, then tomolearn, editable: an edit of a Python file needs no other install.
-$(RECORD)/installed: $(RECORD)/torch pyproject.toml setup.py
+$(RECORD)/installed: $(RECORD)/torch pyproject.toml setup.py setup_cuda.py \
+    | $(if $(filter-out 0,$(FORCE_CUDA)),$(RECORD)/nvcc)
 	@$(REQUIREMENTS) build-system requires > $(RECORD)/build.txt
 	$(PIP) -r $(RECORD)/build.txt
 	$(PIP) --no-build-isolation -e '.[plot]'
@@ -121,6 +126,15 @@ $(RECORD)/built: $(RECORD)/installed $(shell find csrc -type f)
 	   $(foreach name,FORCE_CUDA CUDA_HOME TORCH_CUDA_ARCH_LIST,$(if $($(name)),echo '$(name) ?= $($(name))';)) \
 	   } > $(RECORD)/choices.mk
 	@echo '$(BUILD_CHOICE)' > $@
+
+# nvcc: the machine's own, or that of the wheels, which then lie in .venv. Where neither can be had the tests of the
+# CUDA build are skipped, and fail in CI.
+$(RECORD)/nvcc: $(RECORD)/torch pyproject.toml setup_cuda.py FORCE
+	@$(PY) setup_cuda.py > $@ 2>/dev/null || { \
+	    echo "make: there is no nvcc that fits; it goes into $(VENV), from its wheels" \
+	    && $(REQUIREMENTS) project optional-dependencies cuda > $(RECORD)/extra-cuda.txt \
+	    && $(PIP) -r $(RECORD)/extra-cuda.txt && $(PY) setup_cuda.py > $@; } \
+	    || echo "make: nvcc could not be installed: the tests of the CUDA build will not run" >&2
 
 $(RECORD)/extra-%: $(RECORD)/torch pyproject.toml
 	@$(REQUIREMENTS) project optional-dependencies $* > $@.txt

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import sysconfig
@@ -13,7 +14,7 @@ from setuptools import setup
 try:
     import torch
     from pybind11.setup_helpers import Pybind11Extension
-    from torch.utils.cpp_extension import BuildExtension, CppExtension
+    from torch.utils.cpp_extension import BuildExtension, CppExtension, include_paths
 except ImportError as error:
     sys.exit(
         f"tomolearn is compiled against the installed torch and pybind11; one is missing here ({error}).\n"
@@ -23,8 +24,12 @@ except ImportError as error:
     )
 
 ROOT = Path(__file__).parent.resolve()
+sys.path.insert(0, str(ROOT))  # pip runs this file without its folder
+import setup_cuda  # noqa: E402
+
 SANITIZE = os.environ.get("TOMOLEARN_SANITIZE", "")  # e.g. "address,undefined": what tests/test_sanitizers.py builds
 SANITIZER_FLAGS = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"] if SANITIZE else []
+N_JOBS = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
 OPTIMIZE = "-O1" if SANITIZE else "-O3"
 WARN = ["-Wall", "-Wextra", "-Wno-unused-parameter"]
 # The kernels compare coordinates that are finite by construction; these flags turn (a > b ? a : b) into one vector
@@ -55,7 +60,7 @@ class BuildExtensions(BuildExtension):
     def build_extensions(self):
         for ext in self.extensions:
             if ext.name == "tomolearn._C":
-                ext.extra_objects = [*ext.extra_objects, *self._kernel_objects()]
+                ext.extra_objects = [*ext.extra_objects, *self._kernel_objects(), *self._cuda_objects()]
         super().build_extensions()
 
     def _kernel_objects(self):
@@ -67,10 +72,26 @@ class BuildExtensions(BuildExtension):
                 target = folder / f"{Path(source).stem}.{level}.o"
                 commands[target] = [*kernel_command(level, flags), "-c", str(ROOT / source), "-o", str(target)]
         stale = [target for target, command in commands.items() if is_stale(target, command)]
-        with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(N_JOBS) as pool:
             for target, _ in zip(stale, pool.map(lambda target: compile_kernel(commands[target]), stale), strict=True):
                 target.with_suffix(".command").write_text("\n".join(commands[target]))
         return [str(target) for target in commands]
+
+    def _cuda_objects(self):
+        """The operators of csrc/cuda, compiled; what nvcc said of the kernels stays beside the object."""
+        if CUDA is None:
+            return []
+        folder = Path(self.build_temp).resolve() / f"cuda-{CUDA.architectures.replace(';', '-')}"
+        folder.mkdir(parents=True, exist_ok=True)
+        source, target = CUDA.write_source(folder), folder / "operators.o"
+        command = [*CUDA.command(include_paths(), N_JOBS), "-c", str(source), "-o", str(target)]
+        sources = setup_cuda.digest(ROOT / "csrc" / "common", ROOT / "csrc" / "cuda")
+        state = "\n".join([*command, torch.__version__, CUDA.toolkit.release, sources])
+        record = target.with_suffix(".state")
+        if not (target.exists() and record.exists() and record.read_text() == state):
+            compile_cuda(command, target.with_suffix(".log"))
+            record.write_text(state)
+        return [str(target)]
 
 
 def kernel_command(level, flags):
@@ -81,17 +102,34 @@ def kernel_command(level, flags):
 
 
 def is_stale(target, command):
-    """Whether the object is older than any C++ file or was compiled by another command."""
+    """Whether the object is older than any C++ file of the CPU or was compiled by another command."""
     record = target.with_suffix(".command")
     if not (target.exists() and record.exists() and record.read_text() == "\n".join(command)):
         return True
-    return any(path.stat().st_mtime > record.stat().st_mtime for path in (ROOT / "csrc").rglob("*") if path.is_file())
+    files = [path for name in ("common", "cpu") for path in (ROOT / "csrc" / name).rglob("*") if path.is_file()]
+    return any(path.stat().st_mtime > record.stat().st_mtime for path in files)
 
 
 def compile_kernel(command):
     done = subprocess.run(command)
     if done.returncode:
         sys.exit(f"tomolearn: the compiler failed ({done.returncode}): {' '.join(command)}")
+
+
+def compile_cuda(command, log):
+    with log.open("w") as stream:
+        done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT)
+    lines = [
+        line for line in log.read_text().splitlines() if not re.match(r"ptxas info|\s*\d+ bytes stack frame", line)
+    ]
+    if lines:
+        print("\n".join(lines), file=sys.stderr, flush=True)
+    if done.returncode:
+        sys.exit(
+            f"tomolearn: nvcc failed ({done.returncode}): {' '.join(command)}\n"
+            "NVCC_CCBIN=COMPILER names another compiler for the host, CUDA_HOME=FOLDER another toolkit;\n"
+            "FORCE_CUDA=0 builds for the CPU only."
+        )
 
 
 def sources(folder):
@@ -107,7 +145,11 @@ def operators():
         "tomolearn._C",
         ["csrc/ops.cpp", *sources("csrc/cpu")],
         extra_compile_args={"cxx": [*flags, "-DTORCH_TARGET_VERSION=0x020d000000000000"]},
-        extra_link_args=[*(["-Wl,--no-undefined"] if sys.platform == "linux" else []), *SANITIZER_FLAGS],
+        extra_link_args=[
+            *(["-Wl,--no-undefined"] if sys.platform == "linux" else []),
+            *SANITIZER_FLAGS,
+            *(CUDA.link_flags() if CUDA else []),
+        ],
         py_limited_api=True,
     )
 
@@ -125,18 +167,18 @@ def simulation():
 
 
 def check_cuda():
-    """One clause on the CUDA build; a wish that cannot be met ends the build."""
-    forced = os.environ.get("FORCE_CUDA", "") not in ("", "0")
-    if forced and not (ROOT / "csrc" / "cuda").is_dir():
-        sys.exit(
-            "tomolearn: FORCE_CUDA is set, but this version has no CUDA sources (no folder csrc/cuda): its operators\n"
-            "run on the CPU only. Unset FORCE_CUDA (with make: make FORCE_CUDA=) and build again."
-        )
-    return "operators for the CPU only, since this version has no CUDA sources"
+    """(what to build for CUDA, one clause on it); a wish that cannot be met ends the build."""
+    if SANITIZE:
+        return None, "operators for the CPU only, since the sanitizers see no other code"
+    try:
+        return setup_cuda.plan(torch)
+    except setup_cuda.CudaError as error:
+        sys.exit(str(error))
 
 
+CUDA, CUDA_CLAUSE = check_cuda()
 print(
-    f"tomolearn: torch {torch.__version__}, Python {platform.python_version()}; {check_cuda()}; kernels for "
+    f"tomolearn: torch {torch.__version__}, Python {platform.python_version()}; {CUDA_CLAUSE}; kernels for "
     f"{', '.join(LEVELS)} ({platform.machine()}), chosen at run time"
     + (f"; sanitizers: {SANITIZE}" if SANITIZE else ""),
     flush=True,

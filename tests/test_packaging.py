@@ -113,16 +113,17 @@ def test_setup_without_torch_gives_the_command(missing):
     assert any("pip install --no-build-isolation -e ." in line for line in lines)
 
 
-@pytest.mark.skipif((ROOT / "csrc" / "cuda").exists(), reason="this version has CUDA sources")
-def test_a_forced_cuda_build_is_refused_while_there_are_no_cuda_sources():
-    done = run(sys.executable, "setup.py", "--version", FORCE_CUDA="1")
-    assert done.returncode == 1
-    assert "no CUDA sources" in done.stderr and "Unset FORCE_CUDA" in done.stderr
+def test_a_cuda_build_that_cannot_be_had_ends_setup(tmp_path):
+    """tests/test_cuda_build.py has the other reasons."""
+    done = run(sys.executable, "setup.py", "--version", FORCE_CUDA="1", CUDA_HOME=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "FORCE_CUDA is set, but " in done.stderr and "CUDA_HOME=FOLDER" in done.stderr
 
 
-@pytest.mark.parametrize("value", [None, "0"])
-def test_setup_prints_what_it_chose_and_why(value):
-    done = run(sys.executable, "setup.py", "--version", FORCE_CUDA=value)
+@pytest.mark.parametrize("sanitizers", [None, "address"])
+def test_setup_prints_what_it_chose_and_why(sanitizers):
+    wish = {"FORCE_CUDA": "1", "TOMOLEARN_SANITIZE": sanitizers} if sanitizers else {"FORCE_CUDA": "0"}
+    done = run(sys.executable, "setup.py", "--version", **wish)
     assert done.returncode == 0, done.stderr
     choice, version = done.stdout.splitlines()[-2:]
     assert choice.startswith(f"tomolearn: torch {torch.__version__}, Python {platform.python_version()}; ")
@@ -162,6 +163,7 @@ def test_source_archives_and_wheels_hold_all_files(tmp_path):
     wanted |= {
         "tomolearn/py.typed",
         "setup.py",
+        "setup_cuda.py",
         "pyproject.toml",
         "constraints.txt",
         "Makefile",

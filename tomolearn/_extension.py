@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tomolearn.exceptions import ExtensionError
 
-__all__ = ["load_operators", "load_simulation", "simd_level"]
+__all__ = ["has_kernels", "load_operators", "load_simulation", "simd_level"]
 
 SIMD_LEVELS = ("baseline", "avx2", "avx512")
 _CURE = (
@@ -41,6 +41,24 @@ def load_operators():
             f"  {error.__cause__ or error}\n{_CURE}"
         ) from error
     return torch.ops.tomolearn
+
+
+@cache
+def has_kernels(device_type: str) -> bool:
+    """Whether the operators were built for a kind of device.
+
+    Parameters
+    ----------
+    device_type : {"cpu", "cuda"}
+
+    Returns
+    -------
+    bool
+    """
+    import torch
+
+    load_operators()
+    return torch._C._dispatch_has_kernel_for_dispatch_key("tomolearn::radon", device_type.upper())
 
 
 @cache

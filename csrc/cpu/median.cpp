@@ -2,17 +2,10 @@
 #include "median.h"
 
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
-#include <climits>
-
+#include "../arguments.h"
 #include "runtime.h"
 #include "simd_level.h"
-
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
 
 namespace tomolearn {
 namespace {
@@ -28,17 +21,11 @@ const Median& kernels() {
 }
 
 Tensor sliding_median(const Tensor& input, int64_t size) {
-  constexpr int max_size = 1 << 20;
-  STD_TORCH_CHECK(input.dim() == 3, "the input must be (slices, length, lanes), got ", input.dim(), " dimensions");
-  STD_TORCH_CHECK(input.scalar_type() == ScalarType::Float || input.scalar_type() == ScalarType::Double,
-                  "the input must be float32 or float64");
-  STD_TORCH_CHECK(size > 0 && size % 2 == 1 && size < max_size, "size must be odd and positive, got ", size);
-  STD_TORCH_CHECK(input.size(1) < INT_MAX / 4, "the axis is too long");
+  const MedianTask task = check_median(input, size, Half::refused);
   const Tensor in = torch::stable::contiguous(input);
   Tensor out = torch::stable::empty_like(in);
   if (in.numel() == 0) return out;
   advise_huge_pages(out.data_ptr(), out.numel() * out.element_size());
-  const MedianTask task{in.size(0), int(in.size(1)), in.size(2), int(size)};
   if (in.scalar_type() == ScalarType::Float)
     kernels().single(task, static_cast<const float*>(in.data_ptr()), static_cast<float*>(out.data_ptr()));
   else

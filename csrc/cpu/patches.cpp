@@ -1,30 +1,19 @@
 // extract_patches and stitch_patches on the CPU: rows of patches and rows of images, dealt out to torch's threads.
-#include "../common/patches.h"
-
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
-#include <climits>
 #include <cstdint>
 #include <cstring>
-#include <optional>
 #include <vector>
 
+#include "../arguments.h"
 #include "runtime.h"
-
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-using Sizes = std::vector<int64_t>;
 
 namespace tomolearn {
 namespace {
 
-// A patch operator: three axes (the first of 2-D patches has one pixel) and how the last one falls into runs.
+// A patch operator: three axes and how the last one falls into runs.
 struct Grid {
-  static constexpr int one = 0;
-  PatchAxis z{1, 1, 1, &one, nullptr}, y, x;
+  PatchAxis z, y, x;
   std::vector<PatchRun> runs;     // of the last axis, patch after patch
   std::vector<size_t> run_begin;  // (x.count + 1,)
 
@@ -33,35 +22,8 @@ struct Grid {
   int64_t image_size() const { return z.extent * y.extent * x.extent; }
 };
 
-Grid make_grid(const Tensor& index, const std::optional<Tensor>& weight, const Sizes& counts, const Sizes& patch_shape,
-               const Sizes& image_shape) {
-  const size_t n_axes = counts.size();
-  STD_TORCH_CHECK((n_axes == 2 || n_axes == 3) && patch_shape.size() == n_axes && image_shape.size() == n_axes,
-                  "patches have 2 or 3 axes, and images as many and one more for the stack");
-  int64_t total = 0;
-  for (size_t a = 0; a < n_axes; a++) {
-    STD_TORCH_CHECK(counts[a] > 0 && patch_shape[a] > 0 && image_shape[a] > 0, "patches and images must not be empty");
-    STD_TORCH_CHECK(counts[a] <= INT_MAX && patch_shape[a] <= INT_MAX, "an axis has too many patches or too wide ones");
-    total += counts[a] * patch_shape[a];
-  }
-  STD_TORCH_CHECK(index.is_cpu() && index.scalar_type() == ScalarType::Int && index.is_contiguous() && index.numel() == total,
-                  "index must be a contiguous int32 tensor of ", total, " values on the CPU");
-  STD_TORCH_CHECK(!weight || (weight->is_cpu() && weight->scalar_type() == ScalarType::Double && weight->is_contiguous() &&
-                              weight->numel() == total),
-                  "weight must be a contiguous float64 tensor of ", total, " values on the CPU");
-  Grid grid;
-  const int* indices = static_cast<const int*>(index.data_ptr());
-  const double* weights = weight ? static_cast<const double*>(weight->data_ptr()) : nullptr;
-  for (size_t a = 0; a < n_axes; a++) {
-    const PatchAxis axis{image_shape[a], counts[a], patch_shape[a], indices, weights};
-    const int64_t length = counts[a] * patch_shape[a];
-    for (int64_t k = 0; k < length; k++)
-      STD_TORCH_CHECK(indices[k] >= -1 && indices[k] < axis.extent, "index holds ", indices[k], " for an axis of ", axis.extent,
-                      " pixels");
-    (a + 1 == n_axes ? grid.x : a + 2 == n_axes ? grid.y : grid.z) = axis;
-    indices += length;
-    if (weights) weights += length;
-  }
+Grid make_grid(const std::array<PatchAxis, 3>& axes) {
+  Grid grid{axes[0], axes[1], axes[2], {}, {}};
   for (int64_t patch = 0; patch < grid.x.count; patch++) {
     grid.run_begin.push_back(grid.runs.size());
     for (int64_t element = 0; element < grid.x.size; element += grid.runs.back().length)
@@ -214,52 +176,40 @@ void stitch(const Grid& g, const T* patches, T* images, int64_t n_images) {
 
 Tensor extract_patches(const Tensor& images, const Tensor& index, std::optional<Tensor> weight, Sizes counts,
                        Sizes patch_shape) {
+  Sizes shape;
+  const Grid grid = make_grid(check_extract(images, index, weight, counts, patch_shape, Half::refused, &shape));
   const Tensor input = torch::stable::contiguous(images);
-  const auto sizes = input.sizes();
-  STD_TORCH_CHECK(sizes.size() >= 3, "images must have 3 or 4 dimensions, got ", sizes.size());
-  const Grid grid = make_grid(index, weight, counts, patch_shape, Sizes(sizes.begin() + 1, sizes.end()));
-  Sizes shape{sizes[0], grid.n_patches()};
-  shape.insert(shape.end(), patch_shape.begin(), patch_shape.end());
   Tensor patches = torch::stable::new_empty(input, shape);
   if (patches.numel() == 0) return patches;
   advise_huge_pages(patches.data_ptr(), patches.numel() * patches.element_size());
   const auto run = [&]<class T>(T) {
-    extract(grid, static_cast<const T*>(input.data_ptr()), static_cast<T*>(patches.data_ptr()), sizes[0]);
+    extract(grid, static_cast<const T*>(input.data_ptr()), static_cast<T*>(patches.data_ptr()), shape[0]);
   };
   if (weight) {
-    STD_TORCH_CHECK(input.scalar_type() == ScalarType::Float || input.scalar_type() == ScalarType::Double,
-                    "images must be float32 or float64 where patches are weighted");
     input.scalar_type() == ScalarType::Float ? run(float{}) : run(double{});
     return patches;
   }
-  switch (input.element_size()) {  // a copy: only the size matters
+  switch (input.element_size()) {  // a copy
     case 1: run(uint8_t{}); break;
     case 2: run(uint16_t{}); break;
     case 4: run(uint32_t{}); break;
-    case 8: run(uint64_t{}); break;
-    default: STD_TORCH_CHECK(false, "images must have elements of 1, 2, 4 or 8 bytes");
+    default: run(uint64_t{});
   }
   return patches;
 }
 
 Tensor stitch_patches(const Tensor& patches, const Tensor& index, std::optional<Tensor> weight, Sizes counts,
                       Sizes image_shape) {
+  Sizes shape;
+  const Grid grid = make_grid(check_stitch(patches, index, weight, counts, image_shape, Half::refused, &shape));
   const Tensor input = torch::stable::contiguous(patches);
-  const auto sizes = input.sizes();
-  STD_TORCH_CHECK(sizes.size() >= 4, "patches must have 4 or 5 dimensions, got ", sizes.size());
-  const Grid grid = make_grid(index, weight, counts, Sizes(sizes.begin() + 2, sizes.end()), image_shape);
-  STD_TORCH_CHECK(sizes[1] == grid.n_patches(), "patches holds ", sizes[1], " patches, the grid has ", grid.n_patches());
-  STD_TORCH_CHECK(input.scalar_type() == ScalarType::Float || input.scalar_type() == ScalarType::Double,
-                  "patches must be float32 or float64");
-  Sizes shape{sizes[0]};
-  shape.insert(shape.end(), image_shape.begin(), image_shape.end());
   Tensor images = torch::stable::new_empty(input, shape);
   if (images.numel() == 0) return images;
   advise_huge_pages(images.data_ptr(), images.numel() * images.element_size());
   const auto run = [&]<class T>(T) {
     const T* from = static_cast<const T*>(input.data_ptr());
     T* to = static_cast<T*>(images.data_ptr());
-    weight ? stitch<true>(grid, from, to, sizes[0]) : stitch<false>(grid, from, to, sizes[0]);
+    weight ? stitch<true>(grid, from, to, shape[0]) : stitch<false>(grid, from, to, shape[0]);
   };
   input.scalar_type() == ScalarType::Float ? run(float{}) : run(double{});
   return images;

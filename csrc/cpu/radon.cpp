@@ -1,15 +1,10 @@
 // radon, radon_adjoint, backproject, backproject_adjoint on the CPU: arguments checked, slices dealt out to the kernels.
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
+#include "../arguments.h"
 #include "projector.h"
 #include "runtime.h"
 #include "simd_level.h"
-
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
 
 namespace tomolearn {
 
@@ -25,28 +20,9 @@ const Projector& projector() {
 
 namespace {
 
-enum class Direction { project, backproject };
-
 template <class T>
 const T* data(const Tensor& t) {
   return static_cast<const T*>(t.data_ptr());
-}
-
-void check_geometry(const Tensor& angles, const Tensor& center, int64_t n_slices) {
-  STD_TORCH_CHECK(angles.is_cpu() && angles.scalar_type() == ScalarType::Double && angles.dim() == 1 && angles.is_contiguous(),
-                  "angles must be a contiguous float64 tensor (angles,) on the CPU");
-  STD_TORCH_CHECK(center.is_cpu() && center.scalar_type() == ScalarType::Double && center.dim() == 2 && center.is_contiguous(),
-                  "center must be a contiguous float64 tensor (1 or slices, angles) on the CPU");
-  STD_TORCH_CHECK(center.size(1) == angles.size(0) && (center.size(0) == 1 || center.size(0) == n_slices), "center has shape (",
-                  center.size(0), ", ", center.size(1), "), but there are ", n_slices, " slices and ", angles.size(0), " angles");
-}
-
-void check_input(const Tensor& in, const char* name, int64_t n_angles, bool is_projections) {
-  STD_TORCH_CHECK(in.dim() == 3, name, " must have 3 dimensions, got ", in.dim());
-  STD_TORCH_CHECK(in.scalar_type() == ScalarType::Float || in.scalar_type() == ScalarType::Double, name,
-                  " must be float32 or float64");
-  STD_TORCH_CHECK(!is_projections || in.size(1) == n_angles, name, " has ", in.size(1), " angles, but angles has ", n_angles);
-  for (int i = 1; i < 3; i++) STD_TORCH_CHECK(in.size(i) < (1 << 24), name, " is too large: ", in.size(i));
 }
 
 // A pack costs the same for one slice as for a full one, so few slices go one by one. Crossovers measured at 512^2 x 512.
@@ -103,20 +79,13 @@ void all_slices(Direction direction, Geometry g, Footprint f, const Tensor& in, 
 
 Tensor apply(Direction direction, Footprint footprint, const Tensor& input, const Tensor& angles, const Tensor& center,
              double spacing, int64_t size0, int64_t size1) {
-  const bool forward = direction == Direction::project;
-  check_input(input, forward ? "images" : "projections", angles.numel(), !forward);
-  check_geometry(angles, center, input.size(0));
-  STD_TORCH_CHECK(spacing >= 0.01 && spacing <= 100, "spacing must be from 0.01 to 100 pixels, got ", spacing);
-  STD_TORCH_CHECK(size0 >= 0 && size1 >= 0 && size0 < (1 << 24) && size1 < (1 << 24), "output size out of range");
+  check_projector(direction, input, angles, center, spacing, size0, size1, Half::refused);
   const Tensor in = torch::stable::contiguous(input);
-  const int64_t n_angles = angles.size(0);
-  Tensor out = torch::stable::new_empty(in, forward ? std::vector<int64_t>{in.size(0), n_angles, size0}
-                                                    : std::vector<int64_t>{in.size(0), size0, size1});
+  Tensor out = torch::stable::new_empty(in, projector_output(direction, in, angles, size0, size1));
   if (out.numel() == 0) return out;
   if (in.numel() == 0) return torch::stable::zero_(out);
   advise_huge_pages(out.data_ptr(), out.numel() * out.element_size());
-  Geometry g{int(forward ? in.size(1) : size0), int(forward ? in.size(2) : size1), int(n_angles),
-             int(forward ? size0 : in.size(2)), spacing, data<double>(angles), data<double>(center)};
+  const Geometry g = read_geometry(direction, in, angles, center, spacing, size0, size1);
   if (in.scalar_type() == ScalarType::Float)
     all_slices<float>(direction, g, footprint, in, center, out);
   else

@@ -13,11 +13,10 @@ dim3 grid_for(const Device& device, int64_t jobs) {
   return dim3(unsigned(std::min<int64_t>(jobs, device.max_blocks())));
 }
 
+// A copy on the device; `values` may go when this returns.
 template <class T, class Device>
 const T* upload(Device& device, const T* values, int64_t n) {
-  T* memory = static_cast<T*>(device.allocate(n * sizeof(T)));
-  device.upload(memory, values, n * sizeof(T));
-  return memory;
+  return static_cast<const T*>(device.upload(values, n * sizeof(T)));
 }
 
 }  // namespace tomolearn::cuda

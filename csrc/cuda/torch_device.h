@@ -7,6 +7,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 namespace tomolearn::cuda {
@@ -18,7 +19,9 @@ class TorchDevice {
   explicit TorchDevice(const torch::stable::Tensor& like)
       : like_(like),
         guard_(like.get_device_index()),
-        stream_(torch::stable::accelerator::getCurrentStream(like.get_device_index())) {}
+        stream_(torch::stable::accelerator::getCurrentStream(like.get_device_index())) {
+    check(cudaSetDevice(like.get_device_index()));  // the runtime inside this library has a current device of its own
+  }
 
   void* allocate(std::size_t bytes) {
     const std::vector<int64_t> shape{static_cast<int64_t>(bytes)};
@@ -26,9 +29,17 @@ class TorchDevice {
     return memory_.back().data_ptr();
   }
 
-  // From pageable memory: the call returns when `from` has been read.
-  void upload(void* to, const void* from, std::size_t bytes) {
-    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()));
+  // By way of pinned memory, which torch keeps until the copy is done. Copying from pageable memory would wait for all that
+  // the stream has to do, or, on a GPU that reads the pages of the host itself, could read them after this call.
+  const void* upload(const void* from, std::size_t bytes) {
+    void* to = allocate(bytes);
+    const std::vector<int64_t> shape{static_cast<int64_t>(bytes)};
+    const torch::stable::Device host(torch::headeronly::DeviceType::CPU);
+    const torch::stable::Tensor staged =
+        torch::stable::empty(shape, torch::headeronly::ScalarType::Byte, std::nullopt, host, true);
+    std::memcpy(staged.data_ptr(), from, bytes);
+    torch::stable::copy_(memory_.back(), staged, true);
+    return to;
   }
 
   cudaStream_t stream() const { return static_cast<cudaStream_t>(stream_.nativeHandle()); }

@@ -12,7 +12,6 @@
 #include <cstring>
 #include <map>
 #include <numeric>
-#include <random>
 #include <string>
 #include <tuple>
 
@@ -35,6 +34,21 @@ constexpr int kExitStatus = 70;  // of a process whose kernel broke a rule
   std::fflush(stderr);
   std::_Exit(kExitStatus);
 }
+
+// A generator for std::shuffle (SplitMix64): the header <random> would take a third of the time that this one compiles.
+struct Random {
+  using result_type = uint64_t;
+  uint64_t state = 0;
+
+  static constexpr uint64_t min() { return 0; }
+  static constexpr uint64_t max() { return ~uint64_t(0); }
+  uint64_t operator()() {
+    uint64_t z = state += 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+  }
+};
 
 enum class State { ready, at_barrier, at_warp, done };
 
@@ -175,7 +189,7 @@ class Machine {
     const std::string order = wanted ? wanted : "forward";
     reverse_ = order == "reverse", random_ = order.rfind("random:", 0) == 0;
     if (!reverse_ && !random_ && order != "forward") fail("EMULATOR_ORDER is forward, reverse or random:SEED, not " + order);
-    if (random_) generator_.seed(unsigned(std::stoul(order.substr(7))));
+    if (random_) generator_.state = std::strtoul(order.c_str() + 7, nullptr, 10);
     order_.resize(n_threads());
     std::iota(order_.begin(), order_.end(), 0u);
     if (reverse_) std::reverse(order_.begin(), order_.end());
@@ -254,7 +268,7 @@ class Machine {
   std::vector<Warp> warps_;
   std::vector<unsigned> order_;
   std::vector<std::unique_ptr<Fiber>> fibers_[2];
-  std::mt19937 generator_;
+  Random generator_;
   bool reverse_ = false, random_ = false;
   unsigned barriers_ = 0;
   uint64_t n_blocks_run_ = 0;

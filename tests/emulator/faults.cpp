@@ -1,8 +1,9 @@
 // Kernels that are right, and the same with one mistake each, which the emulator or a sanitizer must report.
 //
-//   faults NAME   runs one; prints its result, exits with 0 if that is right and with 1 if it is wrong
+//   faults NAME ...   runs them; prints each result, exits with 0 if all are right and with 1 if one is wrong
 #include <cstdio>
-#include <functional>
+#include <cstring>
+#include <iterator>
 #include <vector>
 
 #include "emulator.h"
@@ -153,15 +154,18 @@ bool collide() {
 
 TOMO_KERNEL(1) nothing() {}
 
-template <class Kernel>
-std::function<bool()> only_launch(dim3 grid, dim3 block, std::size_t bytes, Kernel kernel) {
-  return [=] {
-    TOMO_LAUNCH(grid, block, bytes, nullptr, kernel)();
-    return true;
-  };
+template <auto kernel, unsigned rows, unsigned threads, std::size_t bytes = 0>
+bool only_launch() {
+  TOMO_LAUNCH(dim3(1, rows), dim3(threads), bytes, nullptr, kernel)();
+  return true;
 }
 
-const std::map<std::string, std::function<bool()>> kCases = {
+struct Case {
+  const char* name;
+  bool (*run)();  // whether the result is right
+};
+
+constexpr Case kCases[] = {
     {"neighbours", neighbours<Fault::none>},
     {"sum", sum<0, true>},
     {"shuffles", shuffles},
@@ -174,21 +178,26 @@ const std::map<std::string, std::function<bool()>> kCases = {
     {"no_atomic", sum<0, false>},
     {"blocks_collide", collide},
     {"read_unset", unset},
-    {"barrier_in_branches", only_launch(dim3(1), dim3(kThreads), 0, barrier_in_branches)},
-    {"barrier_after_return", only_launch(dim3(1), dim3(kThreads), 0, barrier_after_return)},
-    {"shuffle_in_a_branch", only_launch(dim3(1), dim3(32), 0, shuffle_in_a_branch)},
-    {"empty_grid", only_launch(dim3(0), dim3(1), 0, nothing)},
-    {"large_grid", only_launch(dim3(1, 65536), dim3(1), 0, nothing)},
-    {"large_block", only_launch(dim3(1), dim3(1025), 0, nothing)},
-    {"large_shared", only_launch(dim3(1), dim3(1), (48 << 10) + 1, nothing)},
+    {"barrier_in_branches", only_launch<barrier_in_branches, 1, kThreads>},
+    {"barrier_after_return", only_launch<barrier_after_return, 1, kThreads>},
+    {"shuffle_in_a_branch", only_launch<shuffle_in_a_branch, 1, 32>},
+    {"empty_grid", only_launch<nothing, 0, 1>},
+    {"large_grid", only_launch<nothing, 65536, 1>},
+    {"large_block", only_launch<nothing, 1, 1025>},
+    {"large_shared", only_launch<nothing, 1, 1, (48 << 10) + 1>},
 };
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto found = kCases.find(argc > 1 ? argv[1] : "");
-  if (found == kCases.end()) return 2;
-  const bool right = found->second();
-  std::puts(right ? "right" : "wrong");
+  bool right = argc > 1;
+  for (int k = 1; k < argc; k++) {
+    const Case* found = kCases;
+    while (found != std::end(kCases) && std::strcmp(found->name, argv[k])) found++;
+    if (found == std::end(kCases)) return 2;
+    const bool result = found->run();
+    std::puts(result ? "right" : "wrong");
+    right = right && result;
+  }
   return right ? 0 : 1;
 }

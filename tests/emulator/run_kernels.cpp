@@ -2,12 +2,14 @@
 //
 //   run_kernels REQUESTS RESULTS
 //
-// A request is 16 int64 numbers (operation, kind of values, ...), float64 tables, and the values; see test_cuda_emulated.py.
+// A request is 16 int64 numbers (operation, kind of values, ...), float64 tables, and the values; see tests/emulated.py.
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
+#include "../../csrc/cuda/median.cuh"
 #include "../../csrc/cuda/patches.cuh"
 #include "../../csrc/cuda/projector.cuh"
 
@@ -24,7 +26,7 @@ class EmulatedDevice {
     std::memset(memory_.back().get(), 0xFF, bytes);
     return memory_.back().get();
   }
-  void upload(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+  const void* upload(const void* from, std::size_t bytes) { return std::memcpy(allocate(bytes), from, bytes); }
   void* stream() const { return nullptr; }
   int64_t max_blocks() const { return max_blocks_; }
   void check_launch() const {}
@@ -113,9 +115,24 @@ void run_patches(Files& files, const Header& h) {
   files.write(out.get(), n_out);
 }
 
+// rest: slices, length, lanes, size.
+template <class T>
+void run_median(Files& files, const Header& h) {
+  using Bits = std::conditional_t<sizeof(T) == 2, uint16_t, std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>>;
+  const MedianTask task{h.rest[0], int(h.rest[1]), h.rest[2], int(h.rest[3])};
+  const int64_t n = task.n_slices * task.length * task.lanes;
+  const auto in = files.read<Bits>(n);
+  std::unique_ptr<Bits[]> out(new Bits[n]);
+  std::memset(static_cast<void*>(out.get()), 0xFF, n * sizeof(Bits));
+  EmulatedDevice device(h.max_blocks);
+  cuda::launch_median(device, task, in.get(), out.get());
+  files.write(out.get(), n);
+}
+
 template <class T>
 void run(Files& files, const Header& h) {
   if (h.operation < 2) run_projector<T>(files, h);
+  else if (h.operation == 4) run_median<T>(files, h);
   else if (h.rest[1]) run_patches<T, true>(files, h);
   else run_patches<T, false>(files, h);
 }

@@ -149,8 +149,32 @@ def _operators(lines, faults):
         faults.append(str(error))
         return
     on_cuda = torch._C._dispatch_has_kernel_for_dispatch_key("tomolearn::radon", "CUDA")
-    _row(lines, "operators", f"load; built for the CPU{' and CUDA' if on_cuda else ' only'}")
+    kinds = " and CUDA" if on_cuda else " only"
+    if torch.cuda.is_available() and not on_cuda:
+        kinds += ", though there is a CUDA device (FORCE_CUDA=1 at the build)"
+    _row(lines, "operators", f"load; built for the CPU{kinds}")
+    if torch.cuda.is_available() and on_cuda:
+        _try_device(lines, faults)
     _row(lines, "SIMD level", f"{simd_level()} (TOMOLEARN_SIMD lowers it)")
+
+
+def _try_device(lines, faults):
+    """Kernels for another GPU than this one load, and fail when they are called."""
+    import torch
+
+    from tomolearn._extension import load_operators
+
+    table = torch.zeros(1, 1, dtype=torch.float64)
+    try:
+        load_operators().radon(torch.ones(1, 1, 1, device="cuda"), table[0], table, 1.0, 1).cpu()
+    except (RuntimeError, AssertionError) as error:  # the second: a torch without CUDA
+        _row(lines, "operators on CUDA", "FAIL")
+        faults.append(
+            f"the operators do not run on this CUDA device: {error}\nBuild them for it: set FORCE_CUDA=1 and "
+            "TORCH_CUDA_ARCH_LIST to its compute capability (torch.cuda.get_device_capability()), such as 9.0"
+        )
+        return
+    _row(lines, "operators on CUDA", f"run on {torch.cuda.get_device_name()}")
 
 
 def _simulation(lines, faults):

@@ -7,10 +7,11 @@ from functools import cache
 
 import torch
 
-from tomolearn._extension import load_operators
+from tomolearn._extension import has_kernels, load_operators
+from tomolearn.exceptions import ExtensionError
 from tomolearn.ops._register_patches import register_patches
 
-__all__ = ["operators"]
+__all__ = ["check_device", "operators"]
 
 _PARTNERS = {"radon": "radon_adjoint", "backproject": "backproject_adjoint"}
 
@@ -30,6 +31,15 @@ def operators():
     register_patches(ops)
     torch.library.register_fake("tomolearn::sliding_median", lambda input, size: torch.empty_like(input))
     return ops
+
+
+def check_device(stack) -> None:
+    """Raise where a tensor is on a device that the operators were not built for, with more to say than torch has."""
+    if stack.is_cuda and not has_kernels("cuda"):
+        raise ExtensionError(
+            "the operators of tomolearn were built without CUDA kernels, and the data are on a CUDA device. Build them "
+            "with FORCE_CUDA=1 where a CUDA toolkit is, or work on the processor: device='cpu', or data.cpu()."
+        )
 
 
 def _fake_projections(images, angles, center, spacing, n_detectors):
