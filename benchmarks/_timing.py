@@ -11,15 +11,26 @@ import torch
 from tomolearn._extension import simd_level
 
 
-def median_seconds(calls, repeats):
-    """Median seconds of each of ``calls`` (name -> function), called in turn ``repeats`` times after a warm-up."""
+def synchronize(device):
+    """Wait for what was started on a device; the processor has nothing under way."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def median_seconds(calls, repeats, device="cpu"):
+    """Median seconds of each of ``calls`` (name -> function), called in turn ``repeats`` times after a warm-up.
+
+    On a CUDA device a call ends when its work is done there.
+    """
     for call in calls.values():
         call()
+    synchronize(device)
     seconds = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
             start = time.perf_counter()
             call()
+            synchronize(device)
             seconds[name].append(time.perf_counter() - start)
     return {name: float(np.median(values)) for name, values in seconds.items()}
 

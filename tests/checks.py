@@ -121,8 +121,8 @@ OPERATORS = {
 NOT_LINEAR = {"simd_level", "sliding_median"}
 
 
-def uniform(rng, shape, dtype=torch.float64):
-    return torch.from_numpy(rng.uniform(-1, 1, shape)).to(dtype)
+def uniform(rng, shape, dtype=torch.float64, device="cpu"):
+    return torch.from_numpy(rng.uniform(-1, 1, shape)).to(device, dtype)
 
 
 def dot_error(case, x, y):
@@ -133,23 +133,29 @@ def dot_error(case, x, y):
     return abs(float((ax * y).sum() - (x * aty).sum())) / scale if scale else 0.0
 
 
-def check_linear(case, rng):
-    a, b = uniform(rng, (3, *case.domain)), uniform(rng, (3, *case.domain))
+def check_dot(case, rng, n_slices, dtype, bound, device="cpu"):
+    x, y = (uniform(rng, (n_slices, *shape), dtype, device) for shape in (case.domain, case.range))
+    error = dot_error(case, x, y)
+    assert error <= bound, error
+
+
+def check_linear(case, rng, device="cpu"):
+    a, b = (uniform(rng, (3, *case.domain), device=device) for _ in range(2))
     whole = case.forward(2 * a - 3 * b)
     parts = 2 * case.forward(a) - 3 * case.forward(b)
     torch.testing.assert_close(whole, parts, rtol=0, atol=1e-12 * max(1.0, float(parts.abs().max())))
 
 
-def check_slow_reference(case, rng, n_slices, dtype, tolerance):
-    x = uniform(rng, (n_slices, *case.domain), dtype)
-    truth = (x.double().numpy().reshape(n_slices, -1) @ case.matrix().T).reshape(n_slices, *case.range)
-    error = np.abs(case.forward(x).double().numpy() - truth).max(initial=0)
+def check_slow_reference(case, rng, n_slices, dtype, tolerance, device="cpu"):
+    x = uniform(rng, (n_slices, *case.domain), dtype, device)
+    truth = (x.double().cpu().numpy().reshape(n_slices, -1) @ case.matrix().T).reshape(n_slices, *case.range)
+    error = np.abs(case.forward(x).double().cpu().numpy() - truth).max(initial=0)
     assert error <= tolerance * max(np.abs(truth).max(initial=0), 1e-3), (error, n_slices)
 
 
-def check_layouts(case, rng):
+def check_layouts(case, rng, device="cpu"):
     """Non-contiguous and expanded input gives what a contiguous copy gives; empty stacks give empty stacks."""
-    x = uniform(rng, (4, *case.domain), torch.float32)
+    x = uniform(rng, (4, *case.domain), torch.float32, device)
     strided = torch.stack([x, -x], -1)[..., 0]
     torch.testing.assert_close(case.forward(strided), case.forward(x), rtol=0, atol=0)
     torch.testing.assert_close(
@@ -168,14 +174,34 @@ def check_threads(case, rng, n_slices):
         assert torch.equal(case.forward(x), one), threads
 
 
-def check_gradients(case, rng):
+def check_gradients(case, rng, device="cpu"):
     """Gradients, gradients of gradients, and what torch.compile needs to know."""
-    x = uniform(rng, (2, *case.domain)).requires_grad_()
+    x = uniform(rng, (2, *case.domain), device=device).requires_grad_()
     assert torch.autograd.gradcheck(case.forward, x)
     assert torch.autograd.gradgradcheck(case.forward, x)
-    torch.library.opcheck(case.op, (uniform(rng, (2, *case.domain)).requires_grad_(), *case.arguments))
+    x = uniform(rng, (2, *case.domain), device=device).requires_grad_()
+    torch.library.opcheck(case.op, (x, *case.arguments))
 
 
-def check_vmap(case, rng):
-    x = uniform(rng, (3, 2, *case.domain))
+def check_vmap(case, rng, device="cpu"):
+    x = uniform(rng, (3, 2, *case.domain), device=device)
     torch.testing.assert_close(torch.func.vmap(case.forward)(x), torch.stack([case.forward(v) for v in x]))
+
+
+def check_devices(case, rng, n_slices, dtype, tolerance, device):
+    """A device gives what the processor gives, where the data are, and the same bits each time."""
+    x = uniform(rng, (n_slices, *case.domain), dtype)
+    there = case.forward(x.to(device))
+    assert there.device.type == torch.device(device).type and there.dtype == dtype
+    assert torch.equal(there, case.forward(x.to(device)))
+    here = case.forward(x).double()
+    error = float((there.cpu().double() - here).abs().max()) if here.numel() else 0.0
+    assert error <= tolerance * max(float(here.abs().max()) if here.numel() else 0.0, 1e-3), (error, n_slices)
+
+
+def check_half(case, rng, device="cpu"):
+    """Half precision is what is stored, not what is summed in: the error is that of rounding input and output."""
+    x = uniform(rng, (3, *case.domain), torch.float16, device)
+    wide = case.forward(x.float())
+    error = (case.forward(x).float() - wide).abs().max()
+    assert error <= 2**-10 * max(float(wide.abs().max()), 1e-3)

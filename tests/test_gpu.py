@@ -1,17 +1,26 @@
-"""Training and prediction on a CUDA device; skipped where there is none."""
+"""A CUDA device: the laws of the operators there, solvers and estimators as on the processor. Skipped without one."""
 
+import checks
 import numpy as np
 import pytest
 import torch
 from learned import SMALL, pairs, small, weights
 
 import tomolearn
+from tomolearn._extension import has_kernels
+from tomolearn.base import image_predictor, slabs
+from tomolearn.geometry import ParallelBeam, default_angles
+from tomolearn.operators import RadonOperator
+from tomolearn.ops import sliding_median
+from tomolearn.solvers import cgls, fbp, sirt, tv
 from tomolearn.training import StopAfter
 
+DEVICE = "cuda"
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
+needs_kernels = pytest.mark.skipif(not has_kernels("cuda"), reason="the operators were built without CUDA")
 
 TRAINING = {"max_epochs": 2, "batch_size": 4, "random_state": 0, "precision": "float32", "early_stopping": False}
 DENOISERS = {
@@ -19,8 +28,171 @@ DENOISERS = {
     "VAEDenoiser": {"latent_dim": 4, "patch_shape": (16, 16)},
     "Noise2SelfDenoiser": {"channels": (4, 6), "patch_shape": (16, 16)},
 }
-# Their networks hold the projector, of which there is no CUDA version yet.
-WITHOUT_PROJECTOR = [name for name in SMALL if name not in ("IRadonMAPReconstructor", "LearnedPrimalDualReconstructor")]
+
+
+# ------------------------------------------------------------------------------------------------ operators
+
+
+def test_the_operators_were_built_for_the_device():
+    assert has_kernels("cuda"), "build them with FORCE_CUDA=1, or most of what is here is skipped"
+
+
+@pytest.fixture(params=sorted(checks.OPERATORS))
+def draw(request):
+    return checks.OPERATORS[request.param]
+
+
+@needs_kernels
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
+def test_dot(draw, dtype, bound):
+    rng = np.random.default_rng(1)
+    for trial in range(100):
+        checks.check_dot(draw(rng), rng, (1, 2, 7, 17)[trial % 4], dtype, bound, DEVICE)
+
+
+@needs_kernels
+@pytest.mark.parametrize("n_slices", [1, 3, 9, 33])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-12)])
+def test_slow_reference_and_processor(draw, n_slices, dtype, tolerance):
+    rng = np.random.default_rng(2)
+    for _ in range(12):
+        case = draw(rng)
+        checks.check_slow_reference(case, rng, n_slices, dtype, tolerance, DEVICE)
+        checks.check_devices(case, rng, n_slices, dtype, tolerance, DEVICE)
+
+
+@needs_kernels
+def test_linear_and_layouts(draw, rng):
+    for _ in range(10):
+        case = draw(rng)
+        checks.check_linear(case, rng, DEVICE)
+        checks.check_layouts(case, rng, DEVICE)
+
+
+@needs_kernels
+def test_halves(draw, rng):
+    for _ in range(10):
+        checks.check_half(draw(rng), rng, DEVICE)
+
+
+@needs_kernels
+def test_gradients(draw):
+    rng = np.random.default_rng(4)
+    for _ in range(3):
+        checks.check_gradients(draw(rng, small=True), rng, DEVICE)
+
+
+@needs_kernels
+def test_vmap(draw, rng):
+    checks.check_vmap(draw(rng, small=True), rng, DEVICE)
+
+
+@needs_kernels
+def test_operators_are_on_the_current_stream(draw, rng):
+    """What is computed on a stream of its own sees what came before on that stream."""
+    case = draw(rng)
+    x = checks.uniform(rng, (9, *case.domain), torch.float32)
+    expected, stream = case.forward(x.to(DEVICE)), torch.cuda.Stream()
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        there = x.pin_memory().to(DEVICE, non_blocking=True)
+        for _ in range(20):
+            there = there + 0
+        result = case.forward(there)
+    stream.synchronize()
+    assert torch.equal(result, expected)
+
+
+@needs_kernels
+@pytest.mark.parametrize("size", [1, 5, 21])
+def test_sliding_medians(size, rng):
+    x = checks.uniform(rng, (3, 40, 17), torch.float32)
+    assert torch.equal(sliding_median(x.to(DEVICE), size).cpu(), sliding_median(x, size))
+
+
+# ------------------------------------------------------------------------------------------------ solvers
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("solver", "options"),
+    [(fbp, {}), (sirt, {"n_subsets": 2}), (cgls, {"regularization": 0.1}), (tv, {"nonnegative": True})],
+    ids=["fbp", "sirt", "cgls", "tv"],
+)
+def test_solvers_give_what_the_processor_gives_and_never_wait(solver, options):
+    A = RadonOperator(ParallelBeam(default_angles(30), 32, center=np.linspace(14, 17, 40)[:, None]))
+    y = A(checks.uniform(np.random.default_rng(0), (40, 32, 32), torch.float64)).float()
+    if solver is fbp:
+        assert close(fbp(A, y.to(DEVICE)).cpu().numpy(), fbp(A, y).numpy())
+        return
+
+    def callback(k, x, residual):
+        torch.cuda.set_sync_debug_mode("error")  # from the first iteration on
+
+    try:
+        there = solver(A, y.to(DEVICE), max_iter=5, callback=callback, **options)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert there.device.type == "cuda"
+    assert close(there.cpu().numpy(), solver(A, y, max_iter=5, **options).numpy())
+
+
+# ------------------------------------------------------------------------------------------------ slabs
+
+CLASSICAL = {
+    "FBPReconstructor": {},
+    "SIRTReconstructor": {"max_iter": 3},
+    "CGLSReconstructor": {"max_iter": 3},
+    "TVReconstructor": {"max_iter": 3},
+}
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", CLASSICAL)
+@pytest.mark.parametrize("device", ["cuda", "cuda,cuda", "cuda,cpu"])
+def test_reconstructors_give_what_the_processor_gives(name, device, tmp_path):
+    X, _ = pairs(100, (30, 32))
+    estimator = getattr(tomolearn, name)(**CLASSICAL[name]).fit(X)
+    expected = estimator.predict(X)
+    estimator.set_params(device=device).fit(X)
+    assert close(estimator.predict(X), expected)
+    assert close(np.load(estimator.predict_volume(X, tmp_path / "volume.npy")), expected)
+
+
+@needs_kernels
+def test_slabs_follow_each_other_on_their_streams(monkeypatch):
+    """Many small slabs, two of them under way: memory that is handed out again too early would show."""
+    X, _ = pairs(3000, (30, 32))
+    estimator = tomolearn.FBPReconstructor().fit(X)
+    expected = estimator.predict(X)
+    estimator.set_params(device="cuda")
+    monkeypatch.setattr(slabs, "free_memory", lambda device: 1e5)
+    for _ in range(3):
+        assert close(estimator.predict(X), expected)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@needs_kernels
+def test_all_devices_share_the_slices():
+    X, y = pairs(200, (30, 32))
+    devices = ",".join(f"cuda:{k}" for k in range(torch.cuda.device_count()))
+    for estimator in (tomolearn.FBPReconstructor(), small("FBPUNetReconstructor", device="cuda")):
+        estimator.fit(X[:16], y[:16])
+        expected = estimator.set_params(device="cuda:0").predict(X)
+        assert close(estimator.set_params(device=devices).predict(X), expected)
+
+
+def test_tiles_of_a_large_image_stream_through_the_device(monkeypatch):
+    X, y = noisy_images(4)
+    estimator = tomolearn.TomoGANDenoiser(**TRAINING | DENOISERS["TomoGANDenoiser"], device="cuda").fit(X, y)
+    volume = np.random.default_rng(0).random((5, 200, 230), np.float32)
+    expected = estimator.set_params(device="cpu").predict(volume)
+    estimator.set_params(device="cuda,cuda")
+    monkeypatch.setattr(image_predictor, "free_memory", lambda device: 8 * estimator.working_copies * 150.0 * 150)
+    assert close(estimator.predict(volume), expected)
+
+
+# ------------------------------------------------------------------------------------------------ training
 
 
 def noisy_images(n=6, size=48):
@@ -40,7 +212,8 @@ def close(a, b):
     return np.linalg.norm(a - b) <= 2e-3 * np.linalg.norm(b)  # float32 of a GPU may multiply in tf32
 
 
-@pytest.mark.parametrize("name", WITHOUT_PROJECTOR)
+@needs_kernels
+@pytest.mark.parametrize("name", SMALL)
 def test_reconstructors_train_on_the_gpu_and_predict_the_same_on_both(name, tmp_path):
     X, y = pairs(16)
     estimator = small(name, device="cuda").fit(X, y)

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from tomolearn.geometry import ParallelBeam, default_angles
 from tomolearn.networks import (
@@ -292,6 +293,30 @@ def test_count_is_that_of_the_network(case):
 def test_registry_holds_every_network():
     assert set(NETWORKS) == {cls.__name__ for cls, _, _, _ in CASES.values()}
     assert all(issubclass(cls, nn.Module) for cls in NETWORKS.values())
+
+
+class Calls(TorchFunctionMode):
+    """Names of the functions of torch that are called inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.names.add(function.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_without_memory_no_weights_are_drawn(name):
+    """On the meta device, as when a file is loaded: normal numbers and assignments there import torch's compiler."""
+    cls, config, _, _ = CASES[name]
+    with Calls() as real:
+        cls(**config)
+    with torch.device("meta"), Calls() as meta:
+        cls(**config)
+    assert real.names & {"normal_", "uniform_"}
+    assert not meta.names & {"normal_", "__setitem__", "copy_", "neg"}
 
 
 @pytest.mark.parametrize("name", ["Linear", "torch.nn.Linear", "", None])

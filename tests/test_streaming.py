@@ -50,7 +50,7 @@ def scan(tmp_path):
 def small_blocks(monkeypatch):
     """Blocks of two or three slices, however much memory there is."""
 
-    def plan(n_slices, slice_bytes, *, memory=None, chunk=1, n_halo=0):
+    def plan(n_slices, slice_bytes, *, memory=None, chunk=1, n_halo=0, at_once=32):
         limits = [*range(0, n_slices, 3), n_slices]
         return list(zip(limits[:-1], limits[1:], strict=True))
 
@@ -285,8 +285,9 @@ def test_errors_of_every_stage_come_through(where, tmp_path):
     block = np.ones((1, 2, 2))
     if where == "write":
         sink.write_block = lambda index, *rest: stage("write", None)(index)
-    with pytest.raises(OSError, match=f"{where} failed"):
+    with pytest.raises(OSError, match=f"{where} failed") as caught:
         run_blocks(sink, stage("read", block), stage("compute", (block, {})))
+    assert getattr(caught.value, "__notes__", []) == ["In the block of slices 1 to 1."] * (where == "compute")
     assert not (tmp_path / "v.npy").exists()
 
 

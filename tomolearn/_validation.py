@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["as_tensor", "check_choice", "check_finite", "check_integer", "check_real", "check_shape"]
+__all__ = [
+    "as_tensor",
+    "check_choice",
+    "check_finite",
+    "check_integer",
+    "check_real",
+    "check_sample_weight",
+    "check_shape",
+]
 
 _EXACT_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.uint16, torch.bool)
 
@@ -131,3 +139,22 @@ def check_shape(value, name: str, length: int) -> tuple[int, ...]:
     if shape is None or len(shape) != length:
         raise ValueError(f"{name} must be {length} positive integers; got {value!r}.")
     return tuple(check_integer(size, f"{name}[{axis}]", low=1) for axis, size in enumerate(shape))
+
+
+def check_sample_weight(value, n: int) -> np.ndarray:
+    """``n`` float64 weights, not below zero and not all zero; None gives ones."""
+    if value is None:
+        return np.ones(n)
+    weights = np.asarray(value)
+    if weights.dtype.kind not in "fiub" or weights.shape != (n,):
+        raise ValueError(
+            f"sample_weight must be numbers of shape {(n,)}, one for each sample; got {weights.dtype} of shape "
+            f"{weights.shape}."
+        )
+    weights = weights.astype(np.float64)
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise ValueError(
+            f"sample_weight must be finite, not below zero, and above zero for a sample at least; got values from "
+            f"{weights.min(initial=np.inf):g} to {weights.max(initial=-np.inf):g}. Zero leaves a sample out."
+        )
+    return weights

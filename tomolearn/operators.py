@@ -8,7 +8,7 @@ import torch
 from tomolearn._validation import as_tensor, check_shape
 from tomolearn.exceptions import GeometryError
 from tomolearn.geometry import ParallelBeam, check_center
-from tomolearn.ops._register import operators
+from tomolearn.ops._register import check_device, operators
 
 __all__ = ["GradientOperator", "LinearOperator", "RadonOperator"]
 
@@ -72,11 +72,12 @@ class LinearOperator:
         """
         return float(self._slice_norms(n_iter).max())
 
-    def _slice_norms(self, n_iter: int = 30, n_slices: int = 1) -> torch.Tensor:
-        """Norms of operators that differ by slice, float64 (n_slices,)."""
-        start = torch.rand((1, *self.domain_shape), generator=torch.Generator().manual_seed(0))
+    def _slice_norms(self, n_iter: int = 30, n_slices: int = 1, device="cpu") -> torch.Tensor:
+        """Norms of operators that differ by slice, float64 (n_slices,), found on a device."""
+        # Drawn by the processor: the same start on every device.
+        start = torch.rand((1, *self.domain_shape), generator=torch.Generator().manual_seed(0)).to(device)
         x = start.expand(n_slices, *self.domain_shape)
-        value = torch.zeros(n_slices, dtype=torch.float64)
+        value = torch.zeros(n_slices, dtype=torch.float64, device=device)
         for _ in range(n_iter):
             length = torch.linalg.vector_norm(x.flatten(1), dim=1).view(-1, *[1] * len(self.domain_shape))
             x = self._adjoint(self._forward(torch.where(length > 0, x / length, 0)))
@@ -151,10 +152,11 @@ class RadonOperator(LinearOperator):
         """Pixel-driven back-projection of tensors (n, n_angles, n_detectors), as filtered back-projection wants it."""
         return operators().backproject(y, *self._rays(y), *self.domain_shape)
 
-    def _slice_norms(self, n_iter=30):
-        return super()._slice_norms(n_iter, self.center.shape[0])
+    def _slice_norms(self, n_iter=30, n_slices=None, device="cpu"):
+        return super()._slice_norms(n_iter, self.center.shape[0] if n_slices is None else n_slices, device)
 
     def _rays(self, stack):
+        check_device(stack)
         if self.center.shape[0] not in (1, stack.shape[0]):
             raise GeometryError(f"center is given for {self.center.shape[0]} slices; got a stack of {stack.shape[0]}.")
         return self.angles, self.center, self.geometry.detector_spacing

@@ -1,6 +1,7 @@
 """Prediction of images block by block and, where memory is short, tile by tile."""
 
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from tqdm.auto import tqdm
 from tomolearn.base.adjacent import check_n_adjacent
 from tomolearn.base.images import ImageInput
 from tomolearn.base.memory import available_memory, check_memory, reused_memory
+from tomolearn.base.slabs import OnDevices, free_memory, run_slabs
 from tomolearn.base.stacks import BLOCK
 from tomolearn.exceptions import MemoryBudgetError
 from tomolearn.tiling import fit_tiles, plan_tiles, smallest_box
@@ -24,11 +26,16 @@ def _same(part):
     return part
 
 
+def _rows_of(slab):
+    some, tile = slab
+    return f"rows {tile.write[0].start} to {tile.write[0].stop - 1} of the slices from {some.start} on"
+
+
 def _as_array(part):
     return part.cpu().numpy() if isinstance(part, torch.Tensor) else part
 
 
-class ImagePredictor(ImageInput):
+class ImagePredictor(OnDevices, ImageInput):
     """Predicts something for each pixel of a slice from that slice and its neighbours.
 
     A subclass has the parameters ``image_shape`` and ``verbose``, and ``n_adjacent`` where it sees neighbours. It
@@ -45,6 +52,8 @@ class ImagePredictor(ImageInput):
         A parameter, if at all; None: tiles only where the memory asks for them, as large as it allows.
     ``working_copies``
         How many float32 images the prediction of one takes at the same time, features and windows.
+    ``_devices()``
+        Where ``_predict_windows`` is called: it is given its windows there, and leaves there what it predicts.
 
     ``_predict_block(block, n_before, n_after, memory=None)`` is what reads volumes from files calls: tensor
     (n_before + k + n_after, rows, columns) -> ndarray (k, ...), in at most ``memory`` bytes beside its input and
@@ -120,29 +129,43 @@ class ImagePredictor(ImageInput):
 
     def _predict_tiles(self, windows, memory=None, plan=None, convert=(_same,)):
         """What ``convert`` makes of the predictions, as arrays; from tiles where the whole does not fit in memory."""
+        devices = self._devices()
+        workers = self._on_each(devices)  # before memory is counted: networks take some
         at_once = 1
         if plan is None:
             pixels = self._pixels(memory)
             plan = self._plan_tiles(tuple(windows.shape[2:]), pixels)
             at_once = max(1, int(min(AT_ONCE, pixels)) // math.prod(plan.largest_read))
-        results = None
-        for start in range(0, len(windows), at_once):
-            some = slice(start, start + at_once)
-            for tile in plan:
-                read = windows[(some, slice(None), *tile.read)]
-                read = read if read.is_floating_point() else read.to(torch.float32)
-                part = self._predict_windows(read)[(slice(None), *tile.crop)].detach()
-                parts = [_as_array(one(part)) for one in convert]
-                if results is None:
+        lock = threading.Lock()
+        results: list[np.ndarray] = []
+        starts = range(0, len(windows), at_once)
+        slabs = [(slice(start, start + at_once), tile) for start in starts for tile in plan]
+
+        def load(slab):
+            read = windows[(slab[0], slice(None), *slab[1].read)]
+            return read if read.is_floating_point() else read.to(torch.float32)
+
+        def compute(k, slab, read):
+            part = workers[k]._predict_windows(read)[(slice(None), *slab[1].crop)].detach()
+            return [one(part) for one in convert]
+
+        def store(slab, parts):
+            arrays = [_as_array(part) for part in parts]
+            with lock:
+                if not results:
                     shape = (len(windows), *plan.shape)
-                    results = [np.empty((*shape, *part.shape[3:]), part.dtype) for part in parts]
-                for result, part in zip(results, parts, strict=True):
-                    result[(some, *tile.write)] = part
+                    results.extend(np.empty((*shape, *array.shape[3:]), array.dtype) for array in arrays)
+            for result, array in zip(results, arrays, strict=True):
+                result[(slab[0], *slab[1].write)] = array
+
+        run_slabs(slabs, load, compute, store, devices, name=_rows_of)
         return results
 
     def _pixels(self, memory):
         """How many pixels can be worked on at a time; ``memory`` None: in half of what is free."""
-        return (available_memory() / 2 if memory is None else memory) / (4 * self.working_copies)
+        on_devices = min(map(free_memory, self._devices()))  # where two slabs are under way: one is being copied
+        memory = min(available_memory() / 2 if memory is None else memory, on_devices / 2)
+        return memory / (4 * self.working_copies)
 
     def _plan_tiles(self, shape, pixels):
         """The tiles of an image: one where it is small enough, or cannot be cut."""

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tomolearn._validation import check_sample_weight
+
 __all__ = ["check_targets", "variance_weighted_r2"]
 
 
@@ -50,7 +52,7 @@ def check_targets(y, n, image_shape, *, weak, name="y"):
     return y.reshape(n, n_pixels)
 
 
-def variance_weighted_r2(y, images) -> float:
+def variance_weighted_r2(y, images, sample_weight=None) -> float:
     """1 - SSE / SST over all pixels.
 
     Parameters
@@ -59,6 +61,8 @@ def variance_weighted_r2(y, images) -> float:
         True images.
     images : ndarray of shape (n, n_pixels)
         Predicted ones.
+    sample_weight : array-like of shape (n,), default=None
+        How often each image counts, not below zero; one of weight zero is not looked at. None: once.
 
     Returns
     -------
@@ -69,7 +73,8 @@ def variance_weighted_r2(y, images) -> float:
     Raises
     ------
     ValueError
-        If ``y`` is not finite or all its images are the same.
+        If ``y`` is not finite or all its images are the same, among those that count, or weights are not ``n`` numbers
+        from zero on.
 
     Notes
     -----
@@ -83,14 +88,19 @@ def variance_weighted_r2(y, images) -> float:
     >>> variance_weighted_r2(np.array([[0.0, 0.0], [0.0, 2.0]]), np.array([[0.0, 0.0], [0.0, 1.0]]))
     0.5
     """
-    mean = y.mean(axis=0, dtype=np.float64)
+    weights = check_sample_weight(sample_weight, len(y))
+    counted = np.flatnonzero(weights)
+    first = y[counted[0]]
     # slice by slice: float64 copies of a whole stack would take more memory than the prediction
-    sse = sum(np.square(np.subtract(a, b, dtype=np.float64)).sum() for a, b in zip(y, images, strict=True))
-    sst = sum(np.square(a - mean).sum() for a in y)
+    mean = sum(weights[i] * np.subtract(y[i], first, dtype=np.float64) for i in counted) / weights.sum()
+    mean = mean + first  # this way the mean of equal images is that image, not one beside it by rounding
+    sse = sum(weights[i] * np.square(np.subtract(y[i], images[i], dtype=np.float64)).sum() for i in counted)
+    sst = sum(weights[i] * np.square(y[i] - mean).sum() for i in counted)
     if not np.isfinite(sst):
         raise ValueError("y must be finite; got NaN or infinite values. Repair them, or leave such images out.")
     if sst == 0:
+        n = len(counted)
         raise ValueError(
-            f"y must hold at least 2 different images, since R2 compares with their mean; got {len(y)} of one kind."
+            f"y must hold at least 2 different images, since R2 compares with their mean; got {n} of one kind."
         )
     return float(1 - sse / sst)

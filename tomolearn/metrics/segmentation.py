@@ -5,13 +5,15 @@ import math
 import numpy as np
 import torch
 
+from tomolearn._validation import check_sample_weight
+
 __all__ = ["dice", "iou", "mcc"]
 
 _CHUNK = 2**18  # labels counted at a time
 _MAX_CLASSES = 1024
 
 
-def dice(y_true, y_pred, *, average: str | None = "macro", labels=None):
+def dice(y_true, y_pred, *, average: str | None = "macro", labels=None, sample_weight=None):
     """Dice coefficient, ``2 TP / (2 TP + FP + FN)`` of each class, counted over all pixels of all images.
 
     Parameters
@@ -23,6 +25,9 @@ def dice(y_true, y_pred, *, average: str | None = "macro", labels=None):
     labels : array-like of int, default=None
         The classes to look at, in this order; None: those present in ``y_true`` or ``y_pred``, ascending. A class that
         is in neither has no coefficient: it is skipped in the mean, and NaN in the array.
+    sample_weight : array-like of shape (n,), default=None
+        How often the pixels of each image count, images being along the first axis: two as if it were there twice, zero
+        as if it were not. None: each once.
 
     Returns
     -------
@@ -40,10 +45,10 @@ def dice(y_true, y_pred, *, average: str | None = "macro", labels=None):
     >>> dice([[0, 0, 1, 1]], [[0, 1, 1, 1]], average=None).round(3).tolist()
     [0.667, 0.8]
     """
-    return _overlap(y_true, y_pred, average, labels, lambda both, either: 2 * both / (both + either))
+    return _overlap(y_true, y_pred, average, labels, sample_weight, lambda both, either: 2 * both / (both + either))
 
 
-def iou(y_true, y_pred, *, average: str | None = "macro", labels=None):
+def iou(y_true, y_pred, *, average: str | None = "macro", labels=None, sample_weight=None):
     """Intersection over union (Jaccard index), ``TP / (TP + FP + FN)`` of each class, over all pixels of all images.
 
     Parameters
@@ -54,6 +59,9 @@ def iou(y_true, y_pred, *, average: str | None = "macro", labels=None):
         The mean over the classes, or an array of the values of each.
     labels : array-like of int, default=None
         As for `dice`.
+    sample_weight : array-like of shape (n,), default=None
+        How often the pixels of each image count, images being along the first axis: two as if it were there twice, zero
+        as if it were not. None: each once.
 
     Returns
     -------
@@ -70,16 +78,19 @@ def iou(y_true, y_pred, *, average: str | None = "macro", labels=None):
     >>> iou([[0, 0, 1, 1]], [[0, 1, 1, 1]], average=None).round(3).tolist()
     [0.5, 0.667]
     """
-    return _overlap(y_true, y_pred, average, labels, lambda both, either: both / either)
+    return _overlap(y_true, y_pred, average, labels, sample_weight, lambda both, either: both / either)
 
 
-def mcc(y_true, y_pred) -> float:
+def mcc(y_true, y_pred, *, sample_weight=None) -> float:
     """Matthews correlation coefficient of two or more classes [1]_, as ``sklearn.metrics.matthews_corrcoef``.
 
     Parameters
     ----------
     y_true, y_pred : array-like or Tensor of one shape
         Whole-number or boolean labels.
+    sample_weight : array-like of shape (n,), default=None
+        How often the pixels of each image count, images being along the first axis: two as if it were there twice, zero
+        as if it were not. None: each once.
 
     Returns
     -------
@@ -102,17 +113,17 @@ def mcc(y_true, y_pred) -> float:
     >>> mcc([[0, 1], [2, 1]], [[0, 1], [2, 1]])
     1.0
     """
-    _, counts = _confusion(y_true, y_pred)
+    _, counts = _confusion(y_true, y_pred, sample_weight)
     counts = counts.astype(np.float64) / counts.sum()  # shares: products of pixel counts would pass the range of int64
     true, pred = counts.sum(axis=1), counts.sum(axis=0)
     spread = (1 - true @ true) * (1 - pred @ pred)
     return float((np.trace(counts) - true @ pred) / math.sqrt(spread)) if spread > 0 else 0.0
 
 
-def _overlap(y_true, y_pred, average, labels, coefficient):
+def _overlap(y_true, y_pred, average, labels, sample_weight, coefficient):
     if average not in ("macro", None):
         raise ValueError(f"average must be 'macro' or None; got {average!r}.")
-    classes, counts = _confusion(y_true, y_pred)
+    classes, counts = _confusion(y_true, y_pred, sample_weight)
     both = np.diag(counts).astype(np.float64)
     either = counts.sum(axis=0) + counts.sum(axis=1) - both
     values = coefficient(both, either)
@@ -126,13 +137,15 @@ def _overlap(y_true, y_pred, average, labels, coefficient):
     return float(np.nanmean(values))
 
 
-def _confusion(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
+def _confusion(y_true, y_pred, sample_weight) -> tuple[np.ndarray, np.ndarray]:
     """The classes present in either, ascending, and how often class i came out as class j."""
     true, pred = _label_array(y_true, "y_true"), _label_array(y_pred, "y_pred")
     if true.shape != pred.shape:
         raise ValueError(f"y_true and y_pred must have one shape; got {true.shape} and {pred.shape}.")
     if true.size == 0:
         raise ValueError(f"y_true and y_pred must not be empty; got shape {true.shape}.")
+    weights = None if sample_weight is None else check_sample_weight(sample_weight, len(true))
+    n_pixels = math.prod(true.shape[1:])  # of an image
     true, pred = true.reshape(-1), pred.reshape(-1)
     low, high = min(int(true.min()), int(pred.min())), max(int(true.max()), int(pred.max()))
     # Labels from a narrow range are counted as they are, which needs no sorting.
@@ -143,11 +156,12 @@ def _confusion(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
             "Are they images rather than labels?"
         )
     n = classes.size
-    counts = np.zeros(n * n, dtype=np.int64)
+    counts = np.zeros(n * n, dtype=np.int64 if weights is None else np.float64)
     for start in range(0, true.size, _CHUNK):
         i, j = (y[start : start + _CHUNK].astype(np.int64) for y in (true, pred))
         i, j = (i - low, j - low) if n == high - low + 1 else (np.searchsorted(classes, i), np.searchsorted(classes, j))
-        counts += np.bincount(i * n + j, minlength=n * n)
+        of_pixels = None if weights is None else weights[np.arange(start, start + i.size) // n_pixels]
+        counts += np.bincount(i * n + j, of_pixels, minlength=n * n)
     table = counts.reshape(n, n)
     present = table.any(axis=0) | table.any(axis=1)
     return classes[present], table[np.ix_(present, present)]

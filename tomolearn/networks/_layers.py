@@ -34,6 +34,8 @@ def initialize(module: nn.Module, draw: Callable) -> None:
     """Draw the weights of all convolutions and dense layers with ``draw`` and set their biases to zero."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            if layer.weight.is_meta:  # there is nothing to draw, and for normal numbers torch would import its compiler
+                continue
             draw(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

@@ -5,7 +5,7 @@ from torch import nn
 
 from tomolearn._validation import check_integer
 from tomolearn.networks._layers import activation_layer, check_input, check_kernel_size, initialize
-from tomolearn.solvers import fbp
+from tomolearn.solvers.fbp import fbp_of_finite
 
 __all__ = ["PrimalDualNetwork"]
 
@@ -137,7 +137,7 @@ class PrimalDualNetwork(nn.Module):
         if not self.filtered:
             return _apply(A.T, h, scale)
         with torch.autocast(h.device.type, enabled=False):
-            return (scale * fbp(A, h, filter="hann"))[:, None]
+            return (scale * fbp_of_finite(A, h, filter="hann"))[:, None]
 
 
 def _apply(operator, x, scale):

@@ -161,6 +161,8 @@ class SegmentationUNet(nn.Module):
         self.scores = nn.Conv2d(head_channels, n_outputs, 1)
         initialize(self, nn.init.kaiming_normal_)
         nn.init.xavier_uniform_(self.scores.weight)
+        if head.weight.is_meta:  # as in `initialize`
+            return
         half = head_channels // 2
         with torch.no_grad():
             head.weight[half : 2 * half] = -head.weight[:half]

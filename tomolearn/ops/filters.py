@@ -16,7 +16,15 @@ import torch
 from tomolearn._validation import as_tensor, check_choice, check_finite, check_integer, check_real
 from tomolearn.geometry import SPACING_RANGE, as_radians
 
-__all__ = ["FILTERS", "angle_weights", "filter_name", "filter_sinogram", "padded_length", "ramp_filter"]
+__all__ = [
+    "FILTERS",
+    "angle_weights",
+    "apply_response",
+    "filter_name",
+    "filter_sinogram",
+    "padded_length",
+    "ramp_filter",
+]
 
 
 def _parzen(nu):
@@ -38,7 +46,7 @@ _ALIASES = {"ramp": "ram-lak", "ramlak": "ram-lak", "shepp": "shepp-logan", "han
 
 # Spectra that stay in the second-level cache are filtered two to three times as fast as those that do not; a GPU wants
 # large blocks instead.
-_BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**28}
+_BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**28}  # the first one for each thread
 
 _SAME_ANGLE = 1e-6  # radians: 0.002 pixel at the rim of a 4096-pixel image
 _MISSING = 4  # a gap this many times as wide as the next widest is a missing wedge
@@ -248,14 +256,42 @@ def filter_sinogram(
     shape = tuple(tensor.shape)
     if not shape or shape[-1] == 0:
         raise ValueError(f"projections must be (..., n_detectors) with some detectors; got shape {shape}.")
-    check_choice(padding, "padding", ("edge", "zero"))
-    n_fft = padded_length(shape[-1])
-    response = ramp_filter(n_fft, filter, cutoff=cutoff, detector_spacing=detector_spacing)
+    response = ramp_filter(padded_length(shape[-1]), filter, cutoff=cutoff, detector_spacing=detector_spacing)
     check_finite(tensor, "projections", "Mask or repair these pixels first.")
-    gain = torch.as_tensor(response, dtype=tensor.dtype, device=tensor.device)
+    return restore(apply_response(tensor, torch.as_tensor(response).to(tensor), padding))
 
+
+def apply_response(tensor: torch.Tensor, gain: torch.Tensor, padding: str) -> torch.Tensor:
+    """What `filter_sinogram` does once all is checked: ``gain`` is the response, in the dtype and on the device.
+
+    Parameters
+    ----------
+    tensor : Tensor of shape (..., n_detectors)
+    gain : Tensor of shape (padded_length(n_detectors) // 2 + 1,)
+    padding : {"edge", "zero"}
+
+    Returns
+    -------
+    Tensor of the shape of ``tensor``
+
+    Raises
+    ------
+    ValueError
+        If there is no such padding.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tomolearn.ops.filters import apply_response
+    >>> apply_response(torch.ones(2, 3), torch.ones(4), "zero").shape
+    torch.Size([2, 3])
+    """
+    check_choice(padding, "padding", ("edge", "zero"))
+    shape = tensor.shape
+    n_fft = padded_length(shape[-1])
     rows = tensor.reshape(-1, shape[-1])
-    block_bytes = _BLOCK_BYTES.get(tensor.device.type, _BLOCK_BYTES["cuda"]) * torch.get_num_threads()
+    on_cpu = tensor.device.type == "cpu"
+    block_bytes = _BLOCK_BYTES["cpu"] * torch.get_num_threads() if on_cpu else _BLOCK_BYTES["cuda"]
     block_rows = max(1, block_bytes // (2 * gain.element_size() * gain.numel()))
     if torch.is_grad_enabled() and tensor.requires_grad:
         filtered = torch.cat([_filter_rows(block, gain, n_fft, padding) for block in rows.split(block_rows)])
@@ -264,7 +300,7 @@ def filter_sinogram(
         for start in range(0, len(rows), block_rows):
             stop = start + block_rows
             filtered[start:stop] = _filter_rows(rows[start:stop], gain, n_fft, padding)
-    return restore(filtered.reshape(shape))
+    return filtered.reshape(shape)
 
 
 def _filter_rows(rows: torch.Tensor, response: torch.Tensor, n_fft: int, padding: str) -> torch.Tensor:

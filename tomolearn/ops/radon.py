@@ -10,7 +10,7 @@ import torch
 from tomolearn._validation import as_tensor, check_integer, check_real, check_shape
 from tomolearn.exceptions import GeometryError
 from tomolearn.geometry import SPACING_RANGE, as_radians, check_center
-from tomolearn.ops._register import operators
+from tomolearn.ops._register import check_device, operators
 
 __all__ = ["backproject", "backproject_adjoint", "radon", "radon_adjoint"]
 
@@ -227,6 +227,7 @@ def _as_stack(x, name):
 
 
 def _geometry(stack, angles, angle_unit, center, n_detectors, detector_spacing):
+    check_device(stack)
     angles = as_radians(angles, angle_unit)
     center = check_center(center, angles.size, n_detectors)
     if center.shape[0] not in (1, stack.shape[0]):

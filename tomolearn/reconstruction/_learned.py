@@ -207,6 +207,12 @@ class _Learned(TrainedEstimator, VolumePrediction, CallbackSupportMixin):
         n_sinograms, n_images = self._features()
         return 8 + n_sinograms, 24 + n_images
 
+    def _device_bytes(self, n, itemsize):
+        at_once = min(n, max(1, PIXELS // self._n_features_out))
+        n_sinograms, n_images = self.working_copies
+        features = 4.0 * at_once * (n_sinograms * self.n_features_in_ + n_images * self._n_features_out)
+        return features + 2.0 * n * itemsize * (self.n_features_in_ + self._n_features_out)
+
     def _check_budget(self, n, itemsize):
         super()._check_budget(n, itemsize)
         at_once = min(n, max(1, PIXELS // self._n_features_out))
@@ -251,7 +257,7 @@ class _Learned(TrainedEstimator, VolumePrediction, CallbackSupportMixin):
         with torch.no_grad(), lowered, reused_memory():
             for start in range(0, len(y), size):
                 part = self._forward(network, y[start : start + size].to(device, torch.float32), A)
-                images.append((part.float() * self.y_scale_ + self.y_mean_).cpu())
+                images.append(part.float() * self.y_scale_ + self.y_mean_)
         step()
         return torch.cat(images).to(y.dtype)
 
@@ -321,8 +327,8 @@ class LearnedScanReconstructor(_Learned, ScanReconstructor, BaseEstimator):
         """
         return super(LearnedScanReconstructor, self._suited(X)).predict(X)
 
-    def score(self, X, y):
-        return super(LearnedScanReconstructor, self._suited(X)).score(X, y)
+    def score(self, X, y, sample_weight=None):
+        return super(LearnedScanReconstructor, self._suited(X)).score(X, y, sample_weight)
 
     def _suited(self, X):
         """This estimator, or a copy for stacks of another shape than in ``fit``."""

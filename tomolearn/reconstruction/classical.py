@@ -9,6 +9,7 @@ from tomolearn.preprocessing import find_center
 from tomolearn.preprocessing._views import telling_rows, tried_rows
 from tomolearn.solvers import fbp
 from tomolearn.streaming import VolumePrediction
+from tomolearn.training.hardware import find_projecting_devices, named_device
 
 __all__ = ["FBPReconstructor"]
 
@@ -39,10 +40,14 @@ class ClassicalReconstructor(VolumePrediction, ScanReconstructor, BaseEstimator)
         ValueError, TypeError
             If ``X`` is not finite or of a wrong shape, or a parameter is out of its range.
         """
+        self._devices()  # for its checks
         X = self._fit_geometry(X)
         self._check_parameters()
         self._fit_parameters(X)
         return self
+
+    def _devices(self):
+        return find_projecting_devices(self.device)
 
     def _check_parameters(self):
         """Raise where a parameter of the method is out of its range."""
@@ -53,6 +58,7 @@ class ClassicalReconstructor(VolumePrediction, ScanReconstructor, BaseEstimator)
     def _set_model_state(self, state, tensors, name):
         fitted_shape(state, "sinogram_shape_", name)
         self._check_scan_state(state, name)
+        named_device(self.device)  # for its checks; it need not be there to read a file
         super()._set_model_state(state, tensors, name)
         self._check_parameters()
 
@@ -92,6 +98,9 @@ class FBPReconstructor(ClassicalReconstructor):
         Rows and columns of an image. None: ``(n_detectors, n_detectors)``.
     sinogram_shape : tuple of two int, default=None
         Angles and detectors of a sinogram, needed for flat ``X`` only. None: a flat row is a sinogram of one angle.
+    device : str, default="cpu"
+        Where images are computed: "cpu", "cuda", "cuda:1", ..., or "auto", a CUDA device where there is one that the
+        operators were built for. Of several, as "cuda:0,cuda:1", each takes slabs of the slices in turn.
     verbose : int, default=0
         1: a progress bar, on a terminal or in a notebook.
 
@@ -139,6 +148,7 @@ class FBPReconstructor(ClassicalReconstructor):
         detector_spacing=1.0,
         image_shape=None,
         sinogram_shape=None,
+        device="cpu",
         verbose=0,
     ):
         self.filter = filter
@@ -150,6 +160,7 @@ class FBPReconstructor(ClassicalReconstructor):
         self.detector_spacing = detector_spacing
         self.image_shape = image_shape
         self.sinogram_shape = sinogram_shape
+        self.device = device
         self.verbose = verbose
 
     def _check_parameters(self):

@@ -2,12 +2,13 @@
 
 import torch
 
+from tomolearn._extension import has_kernels
 from tomolearn._validation import check_choice
 from tomolearn.base import register
 from tomolearn.ops.filters import padded_length, ramp_filter
 from tomolearn.reconstruction._learned import LearnedScanReconstructor, unet_features
 from tomolearn.reconstruction._parameters import describe
-from tomolearn.solvers import fbp
+from tomolearn.solvers.fbp import fbp_of_finite
 from tomolearn.training.parameters import store
 
 __all__ = ["FBPUNetReconstructor"]
@@ -122,6 +123,7 @@ class FBPUNetReconstructor(LearnedScanReconstructor):
         return {"upsampling": "transposed", **{name: getattr(self, name) for name in names}}
 
     def _forward(self, network, x, A):
-        with torch.no_grad():  # the projector works on the processor
-            images = fbp(A, x.cpu(), filter=self.filter, cutoff=self.cutoff, padding=self.padding).to(x.device)
+        with torch.no_grad():
+            y = x if has_kernels(x.device.type) else x.cpu()
+            images = fbp_of_finite(A, y, filter=self.filter, cutoff=self.cutoff, padding=self.padding).to(x.device)
         return network((images / self.y_scale_)[:, None].contiguous(memory_format=torch.channels_last))[:, 0]

@@ -53,7 +53,8 @@ class IterativeReconstructor(ClassicalReconstructor):
             nonlocal count
             count = k
 
-        self._solve(RadonOperator(geometry), self._block(X, chosen), max_iter=max_iter, tol=tol, callback=callback)
+        y = self._block(X, chosen).to(self._devices()[0])
+        self._solve(RadonOperator(geometry), y, max_iter=max_iter, tol=tol, callback=callback)
         if count == max_iter:
             warnings.warn(
                 f"{type(self).__name__} used all max_iter={max_iter} iterations; raise max_iter or tol={tol:g}.",
@@ -108,6 +109,9 @@ class SIRTReconstructor(IterativeReconstructor):
         Rows and columns of an image. None: ``(n_detectors, n_detectors)``.
     sinogram_shape : tuple of two int, default=None
         Angles and detectors of a sinogram, needed for flat ``X`` only. None: a flat row is a sinogram of one angle.
+    device : str, default="cpu"
+        Where images are computed: "cpu", "cuda", "cuda:1", ..., or "auto", a CUDA device where there is one that the
+        operators were built for. Of several, as "cuda:0,cuda:1", each takes slabs of the slices in turn.
     verbose : int, default=0
         1: a progress bar, on a terminal or in a notebook.
 
@@ -158,6 +162,7 @@ class SIRTReconstructor(IterativeReconstructor):
         detector_spacing=1.0,
         image_shape=None,
         sinogram_shape=None,
+        device="cpu",
         verbose=0,
     ):
         self.max_iter = max_iter
@@ -170,6 +175,7 @@ class SIRTReconstructor(IterativeReconstructor):
         self.detector_spacing = detector_spacing
         self.image_shape = image_shape
         self.sinogram_shape = sinogram_shape
+        self.device = device
         self.verbose = verbose
 
     def _check_options(self):
@@ -219,6 +225,9 @@ class CGLSReconstructor(IterativeReconstructor):
         Rows and columns of an image. None: ``(n_detectors, n_detectors)``.
     sinogram_shape : tuple of two int, default=None
         Angles and detectors of a sinogram, needed for flat ``X`` only. None: a flat row is a sinogram of one angle.
+    device : str, default="cpu"
+        Where images are computed: "cpu", "cuda", "cuda:1", ..., or "auto", a CUDA device where there is one that the
+        operators were built for. Of several, as "cuda:0,cuda:1", each takes slabs of the slices in turn.
     verbose : int, default=0
         1: a progress bar, on a terminal or in a notebook.
 
@@ -270,6 +279,7 @@ class CGLSReconstructor(IterativeReconstructor):
         detector_spacing=1.0,
         image_shape=None,
         sinogram_shape=None,
+        device="cpu",
         verbose=0,
     ):
         self.max_iter = max_iter
@@ -282,6 +292,7 @@ class CGLSReconstructor(IterativeReconstructor):
         self.detector_spacing = detector_spacing
         self.image_shape = image_shape
         self.sinogram_shape = sinogram_shape
+        self.device = device
         self.verbose = verbose
 
     def _check_options(self):
@@ -331,6 +342,9 @@ class TVReconstructor(IterativeReconstructor):
         Rows and columns of an image. None: ``(n_detectors, n_detectors)``.
     sinogram_shape : tuple of two int, default=None
         Angles and detectors of a sinogram, needed for flat ``X`` only. None: a flat row is a sinogram of one angle.
+    device : str, default="cpu"
+        Where images are computed: "cpu", "cuda", "cuda:1", ..., or "auto", a CUDA device where there is one that the
+        operators were built for. Of several, as "cuda:0,cuda:1", each takes slabs of the slices in turn.
     verbose : int, default=0
         1: a progress bar, on a terminal or in a notebook.
 
@@ -383,6 +397,7 @@ class TVReconstructor(IterativeReconstructor):
         detector_spacing=1.0,
         image_shape=None,
         sinogram_shape=None,
+        device="cpu",
         verbose=0,
     ):
         self.regularization = regularization
@@ -395,6 +410,7 @@ class TVReconstructor(IterativeReconstructor):
         self.detector_spacing = detector_spacing
         self.image_shape = image_shape
         self.sinogram_shape = sinogram_shape
+        self.device = device
         self.verbose = verbose
 
     def _check_options(self):

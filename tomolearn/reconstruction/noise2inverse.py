@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from tomolearn._extension import has_kernels
 from tomolearn._validation import as_tensor, check_choice, check_finite, check_integer, check_shape
 from tomolearn.base import BLOCK, check_memory, register
 from tomolearn.io.source import Source
@@ -367,8 +368,9 @@ class Noise2InverseReconstructor(LearnedScanReconstructor):
         )
 
     def _forward(self, network, x, A):
-        # The projector works on the processor. In one expression: the splits as they came are let go of.
-        splits = (self._split_images(A.geometry, x.cpu()).to(x.device) - self.y_mean_) / self.y_scale_
+        y = x if has_kernels(x.device.type) else x.cpu()
+        # In one expression: the splits as they came are let go of.
+        splits = (self._split_images(A.geometry, y).to(x.device) - self.y_mean_) / self.y_scale_
         return sum(_denoise(network, input_of(splits, k, self.strategy)) for k in range(self.n_splits)) / self.n_splits
 
 

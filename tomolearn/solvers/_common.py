@@ -1,10 +1,15 @@
-"""What the solvers share: the data as tensors, masks, inner products by slice, the stopping rule."""
+"""What the solvers share: the data as tensors, masks, inner products by slice, the stopping rule.
+
+Everything stays on the device of ``y``. The host reads one number back before the iterations, whether the data are
+finite, and in them only what a rule asks for that is switched on: `all_below` with ``tol``, and clipped steps of
+``nonnegative`` conjugate gradients.
+"""
 
 import torch
 
 from tomolearn._validation import as_tensor, check_finite
 
-__all__ = ["as_data", "dot", "residual_norm", "start", "weights_like"]
+__all__ = ["all_below", "as_data", "dot", "residual_norm", "start", "weights_like"]
 
 
 def as_data(A, y):
@@ -36,8 +41,8 @@ def weights_like(weights, y):
         raise ValueError(f"weights must broadcast to the shape of y, {tuple(y.shape)}; got {tuple(w.shape)}.")
     if not bool(torch.isfinite(w).all()) or bool((w < 0).any()):
         raise ValueError("weights must be finite and not negative; zero masks a value.")
-    w = w.to(y.dtype)
-    y = torch.where(w > 0, y, torch.zeros((), dtype=y.dtype))
+    w = w.to(y)
+    y = torch.where(w > 0, y, 0)
     check_finite(y, "y", "Set weights to zero where the data must not count.")
     return w, y
 
@@ -50,7 +55,7 @@ def start(A, y, x0):
     x, _ = as_tensor(x0, "x0")
     if tuple(x.shape) not in (shape, A.domain_shape):
         raise ValueError(f"x0 must have shape {shape} or {A.domain_shape}; got {tuple(x.shape)}.")
-    return x.to(y.dtype).expand(shape).clone()
+    return x.to(y).expand(shape).clone()
 
 
 def dot(a, b):
@@ -61,3 +66,8 @@ def dot(a, b):
 def residual_norm(r, w=None):
     """Weighted length of the residual of each slice: a tensor (n,)."""
     return dot(r, r if w is None else w * r).flatten().sqrt()
+
+
+def all_below(residual, tol, goal):
+    """Has every slice reached its goal? Asked of the device only where a tolerance can be reached."""
+    return tol > 0 and bool((residual <= goal).all())

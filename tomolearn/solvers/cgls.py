@@ -3,7 +3,7 @@
 import torch
 
 from tomolearn._validation import check_integer, check_real
-from tomolearn.solvers._common import as_data, dot, residual_norm, start, weights_like
+from tomolearn.solvers._common import all_below, as_data, dot, residual_norm, start, weights_like
 
 __all__ = ["cgls"]
 
@@ -86,7 +86,7 @@ def cgls(A, y, *, max_iter=20, x0=None, regularization=0.0, nonnegative=False, w
                 x.clamp_(min=0)
                 r = torch.where(clipped, y - A._forward(x), r)
         residual = residual_norm(r, w)
-        if (callback is not None and callback(k, x, residual)) or bool((residual <= goal).all()):
+        if (callback is not None and callback(k, x, residual)) or all_below(residual, tol, goal):
             break
         s = descent(r)
         gamma, last = dot(s, s), gamma

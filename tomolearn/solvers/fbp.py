@@ -2,7 +2,7 @@
 
 import torch
 
-from tomolearn.ops.filters import angle_weights, filter_sinogram
+from tomolearn.ops.filters import angle_weights, apply_response, padded_length, ramp_filter
 from tomolearn.solvers._common import as_data, weights_like
 
 __all__ = ["fbp"]
@@ -57,20 +57,25 @@ def fbp(A, y, *, filter="ram-lak", cutoff=1.0, padding="zero"):
     """
     y, restore = as_data(A, y)
     weights_like(None, y)
+    return restore(fbp_of_finite(A, y, filter=filter, cutoff=cutoff, padding=padding))
+
+
+def fbp_of_finite(A, y, *, filter="ram-lak", cutoff=1.0, padding="zero"):
+    """`fbp` of a tensor (n, n_angles, n_detectors) that is known to be finite: asks nothing of its device."""
     g = A.geometry
-    share = torch.from_numpy(angle_weights(A.angles.numpy())).to(y.dtype)[:, None]
-    options = {"filter": filter, "cutoff": cutoff, "padding": padding, "detector_spacing": g.detector_spacing}
+    share = torch.from_numpy(angle_weights(A.angles.numpy())).to(y)[:, None]
+    response = ramp_filter(padded_length(y.shape[2]), filter, cutoff=cutoff, detector_spacing=g.detector_spacing)
+    gain = torch.from_numpy(response).to(y)
 
     def block(start):
         part = slice(start, start + BLOCK)
-        q = filter_sinogram(y[part], **options).mul(share / g.pixel_size)
+        q = apply_response(y[part], gain, padding).mul(share / g.pixel_size)
         return A.slices(start, start + BLOCK).backproject(q)
 
     if y.requires_grad or y.shape[0] <= BLOCK:
-        return restore(
-            torch.cat([block(i) for i in range(0, y.shape[0], BLOCK)]) if len(y) else y.new_zeros(0, *A.domain_shape)
-        )
+        blocks = [block(i) for i in range(0, y.shape[0], BLOCK)]
+        return torch.cat(blocks) if blocks else y.new_zeros(0, *A.domain_shape)
     x = y.new_empty(y.shape[0], *A.domain_shape)
     for i in range(0, y.shape[0], BLOCK):
         x[i : i + BLOCK] = block(i)
-    return restore(x)
+    return x

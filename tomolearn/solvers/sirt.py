@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from tomolearn._validation import check_integer, check_real
-from tomolearn.solvers._common import as_data, residual_norm, start, weights_like
+from tomolearn.solvers._common import all_below, as_data, residual_norm, start, weights_like
 
 __all__ = ["sirt"]
 
@@ -70,7 +70,7 @@ def sirt(A, y, *, max_iter=100, x0=None, n_subsets=1, nonnegative=False, weights
     subsets = [_Subset(A, y, w, k, n_subsets) for k in range(n_subsets)]
     goal = tol * residual_norm(y, w)
     for k in range(1, max_iter + 1):
-        square = torch.zeros(())
+        square = y.new_zeros(())
         for s in subsets:
             r = s.y - s.A._forward(x)
             square = square + residual_norm(r, s.w) ** 2
@@ -78,7 +78,7 @@ def sirt(A, y, *, max_iter=100, x0=None, n_subsets=1, nonnegative=False, weights
             if nonnegative:
                 x.clamp_(min=0)
         residual = square.sqrt()
-        if (callback is not None and callback(k, x, residual)) or bool((residual <= goal).all()):
+        if (callback is not None and callback(k, x, residual)) or all_below(residual, tol, goal):
             break
     return restore(x)
 
@@ -105,4 +105,4 @@ def _n_centers(A):
 
 def _inverse(total):
     # Rays that miss the image and pixels that no ray meets have nothing to say.
-    return torch.where(total > 1e-6 * total.max(), 1 / total, torch.zeros((), dtype=total.dtype))
+    return torch.where(total > 1e-6 * total.max(), 1 / total, 0)

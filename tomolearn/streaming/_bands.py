@@ -114,7 +114,7 @@ def plan_bands(estimator, shape, row_bytes, budget, used):
 
 def _largest_tiles(estimator, shape, row_bytes, free):
     """Bands one tile high of the largest tiles of use that fit; None if only the smallest do."""
-    pixels = min(TILE_PIXELS, free / (4.0 * estimator.working_copies))
+    pixels = min(TILE_PIXELS, estimator._pixels(free))
     while tile_shape := fit_tiles(shape, pixels, estimator.tile_halo, multiple=estimator.tile_multiple):
         bands = _bands_of(estimator, shape, tile_shape)
         if bands.need(row_bytes) <= free:

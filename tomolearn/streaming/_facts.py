@@ -32,9 +32,9 @@ def without_folder(name):
 
 
 def digest(state):
-    """A fingerprint of parameters and of what was learned."""
+    """A fingerprint of parameters and of what was learned, whatever devices it is worked on and shown."""
     try:
-        return joblib.hash(state)
+        return joblib.hash({key: value for key, value in state.items() if key not in ("device", "verbose")})
     except Exception:  # it holds what cannot be pickled, such as a lambda: never the same as that of another run
         return os.urandom(16).hex()
 

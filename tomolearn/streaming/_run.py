@@ -15,11 +15,13 @@ from sklearn.utils.validation import has_fit_parameter
 
 from tomolearn.base import Reconstructor
 from tomolearn.geometry import as_radians
+from tomolearn.io import open_scan
+from tomolearn.io.source import Source
 from tomolearn.preprocessing import find_center
 from tomolearn.preprocessing._views import N_TRIED_ROWS, telling_rows, tried_rows
 from tomolearn.streaming._facts import digest, plain_parameters, versions, without_folder
 
-__all__ = ["ScanRun"]
+__all__ = ["ScanRun", "corrected_sinograms"]
 
 FRAMES = ("flats", "darks")
 
@@ -228,6 +230,54 @@ class ScanRun:
             "parameters": parameters,
             "versions": versions(),
         }
+
+
+def corrected_sinograms(pipeline, scan, *, blocks=None):
+    """Sinograms of a scan as they reach the reconstructor of a pipeline: what a network that learns a scan is given.
+
+    Parameters
+    ----------
+    pipeline : Pipeline or estimator
+        Unfitted, as for `reconstruct_volume`.
+    scan : Scan or path-like
+        (rows, angles, detectors); a path is opened by `tomolearn.io.open_scan`.
+    blocks : list of (start, stop), default=None
+        Rows that are read and corrected together, in the order of the result. None: all rows, one by one.
+
+    Returns
+    -------
+    sinograms : ndarray of shape (k, n_angles, n_detectors)
+        Line integrals of the rows of all blocks.
+    reconstructor : estimator
+        That of the pipeline, unfitted, with the angles of the scan where it had none, and its axis as a number.
+
+    Raises
+    ------
+    ValueError
+        If the pipeline does not hold one reconstructor, the scan holds flat fields and no step takes them, or a step
+        refuses its data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from tomolearn import FBPReconstructor, MinusLog
+    >>> from tomolearn.io import Scan
+    >>> from tomolearn.streaming import corrected_sinograms
+    >>> scan = Scan(np.full((9, 4, 8), np.exp(-2.0)), angles=np.linspace(0, 2, 4))
+    >>> pipeline = make_pipeline(MinusLog(), FBPReconstructor(center=3.5))
+    >>> sinograms, reconstructor = corrected_sinograms(pipeline, scan, blocks=[(0, 2), (6, 7)])
+    >>> sinograms.shape, float(sinograms.mean().round(6)), reconstructor.angles.max()
+    ((3, 4, 8), 2.0, np.float64(2.0))
+    >>> corrected_sinograms(pipeline, scan)[0].shape
+    (9, 4, 8)
+    """
+    scan = scan if isinstance(scan, Source) else open_scan(scan)
+    run = ScanRun(pipeline, scan)
+    run.learn_scan()
+    parts = [(row, row + 1) for row in range(len(scan))] if blocks is None else blocks
+    corrected = [run._correct(start, stop, run.read(start, stop))[0] for start, stop in parts]
+    return np.concatenate(corrected), run.steps[run.where][1]
 
 
 def _flat_steps(name, step):

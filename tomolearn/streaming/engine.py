@@ -74,7 +74,12 @@ def run_blocks(sink, read, compute, *, verbose=0, description=""):
             block = wait("read", coming)
             if following is not None:
                 coming = reader.submit(read, *blocks[following])
-            result = compute(*blocks[index], block)
+            try:
+                result = compute(*blocks[index], block)
+            except Exception as error:
+                if len(blocks) > 1:  # what else the error says counts from there
+                    error.add_note(f"In the block of {_named(blocks[index])}.")
+                raise
             del block  # before the writer takes its share of the memory
             if writing is not None:
                 wait("write", writing)
@@ -91,3 +96,9 @@ def run_blocks(sink, read, compute, *, verbose=0, description=""):
         for what, count in found.items():
             counts[what] = counts.get(what, 0) + count
     return counts, waited
+
+
+def _named(block):
+    """``slices 3 to 5`` of a block (start, stop), ``rows 3 to 5 of slice 2`` of a block (slice, start, stop)."""
+    *number, start, stop = block
+    return f"rows {start} to {stop - 1} of slice {number[0]}" if number else f"slices {start} to {stop - 1}"

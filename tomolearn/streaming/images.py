@@ -100,7 +100,9 @@ class ImageVolumePrediction:
 
         A block of slices is read with the ``n_adjacent // 2`` slices before and behind it, and every slice is written
         once. Where the features of a whole slice do not fit into ``memory``, it is worked on in tiles; where the slice
-        itself does not, or is very large, it is read, predicted and written in bands of rows.
+        itself does not, or is very large, it is read, predicted and written in bands of rows. Tiles go to the
+        estimator's ``device`` and back while their neighbours are computed; several devices, as "cuda:0,cuda:1", take
+        them in turn.
 
         Parameters
         ----------

@@ -1,11 +1,14 @@
 """How many slices are worked on at a time: as many as a memory budget allows, in steps that the file likes."""
 
+import torch
+
 from tomolearn.base import available_memory, parse_memory, used_memory
 from tomolearn.exceptions import MemoryBudgetError
 
 __all__ = ["plan_blocks"]
 
 PACK = 32  # slices that the operators take at once; larger blocks only help files whose chunks span many slices
+SLABS = 4  # packs of a block for each device: while one is computed, the next and the last are copied
 FIXED = 160 * 10**6  # bytes beside the blocks: chunk caches, spectra, temporary copies of single slices
 
 
@@ -22,7 +25,29 @@ def check_resumed(blocks, slice_bytes, memory, n_halo=0):
         )
 
 
-def plan_blocks(n_slices, slice_bytes, *, memory=None, chunk=1, n_halo=0):
+def slices_at_once(devices):
+    """Slices of a block that keep some devices busy, given the memory: a pack for the processor.
+
+    Parameters
+    ----------
+    devices : sequence of torch.device
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tomolearn.streaming.plan import slices_at_once
+    >>> slices_at_once([torch.device("cpu")]), slices_at_once([torch.device("cuda:0"), torch.device("cuda:1")])
+    (32, 256)
+    """
+    alone = tuple(devices) == (torch.device("cpu"),)
+    return PACK if alone else PACK * SLABS * len(devices)
+
+
+def plan_blocks(n_slices, slice_bytes, *, memory=None, chunk=1, n_halo=0, at_once=PACK):
     """Blocks of slices whose work fits into a memory budget.
 
     Parameters
@@ -38,6 +63,8 @@ def plan_blocks(n_slices, slice_bytes, *, memory=None, chunk=1, n_halo=0):
         Slices that the file can only read together.
     n_halo : int, default=0
         Neighbouring slices that are read on either side of a block.
+    at_once : int, default=32
+        Slices of a block where there is memory for more and the file does not care.
 
     Returns
     -------
@@ -68,8 +95,9 @@ def plan_blocks(n_slices, slice_bytes, *, memory=None, chunk=1, n_halo=0):
             f"on one slice takes {(need - used) / 1e9:.2f} GB more; give at least {need / 1e9 + 0.01:.2f} GB."
         )
     if chunk == 1:
-        rows = min(rows, max(PACK, 4 * n_halo))
-        rows -= rows % 16 if rows > 16 else 0  # whole packs of the operators
+        rows = min(rows, max(at_once, 4 * n_halo))
+        step = PACK if at_once > PACK and rows > PACK else 16
+        rows -= rows % step if rows > step else 0  # whole packs of the operators
     elif rows < n_slices:
         rows = rows // chunk * chunk or rows
     return [(start, min(start + rows, n_slices)) for start in range(0, n_slices, rows)]

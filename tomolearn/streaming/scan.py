@@ -15,7 +15,7 @@ from tomolearn.io.source import Source
 from tomolearn.streaming._facts import keep_input
 from tomolearn.streaming._run import ScanRun
 from tomolearn.streaming.engine import run_blocks
-from tomolearn.streaming.plan import check_resumed, plan_blocks
+from tomolearn.streaming.plan import check_resumed, plan_blocks, slices_at_once
 
 __all__ = ["Report", "reconstruct_volume", "sample_sinograms"]
 
@@ -75,7 +75,9 @@ def reconstruct_volume(
     """Run a pipeline over a scan of any size, from file to file.
 
     Blocks of slices are read, corrected, reconstructed and written, one ahead and one behind, in as much memory as is
-    allowed. The result is that of the pipeline on the whole scan in memory.
+    allowed. The result is that of the pipeline on the whole scan in memory. Where the reconstructor has a ``device``,
+    slabs of 32 slices of a block are copied there, reconstructed and copied back at the same time; several devices take
+    them in turn.
 
     Parameters
     ----------
@@ -146,7 +148,9 @@ def reconstruct_volume(
     shape, result_dtype, slice_bytes = run.try_one_slice()
     if dtype is not None and np.dtype(dtype).kind in "ui" and result_dtype.kind == "f" and value_range is None:
         raise ValueError(f"dtype={dtype} needs value_range=(low, high), the values that its integers span; got None.")
-    blocks = plan_blocks(shape[0], slice_bytes, memory=memory, chunk=scan.chunk, n_halo=run.n_halo)
+    at_once = slices_at_once(reconstructor._devices())
+    limits = {"memory": memory, "chunk": scan.chunk, "n_halo": run.n_halo, "at_once": at_once}
+    blocks = plan_blocks(shape[0], slice_bytes, **limits)
     sink = create_sink(
         out,
         shape,

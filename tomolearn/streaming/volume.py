@@ -30,6 +30,10 @@ class VolumePrediction:
     def predict_volume(self, source, out, *, memory=None, resume=False, overwrite=False):
         """Reconstruct a stack of sinograms of any size, block by block, from file to file.
 
+        Slabs of 32 slices of a block, or of fewer where a device has no room for them, go to the estimator's ``device``
+        and back while their neighbours are computed. Several devices, as "cuda:0,cuda:1", take them in turn; the volume
+        is the same whichever takes which.
+
         Parameters
         ----------
         source : Source, array-like or path-like
@@ -57,7 +61,7 @@ class VolumePrediction:
             If the sinograms have another shape than in ``fit``, are not finite, or are raw counts, or the file states
             other angles.
         MemoryBudgetError
-            If not even one slice fits into ``memory``.
+            If not even one slice fits into ``memory``, or on a device.
         FileExistsError
             If the volume exists and ``overwrite`` is False.
         """

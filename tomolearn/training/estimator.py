@@ -13,12 +13,21 @@ from sklearn.utils import check_random_state
 
 from tomolearn._validation import check_choice, check_integer, check_real
 from tomolearn.base import ModelFiles, check_memory
+from tomolearn.base.slabs import OnDevices
 from tomolearn.exceptions import FileFormatError
 from tomolearn.networks import build_network
 from tomolearn.training import _distributed as distributed
 from tomolearn.training.callbacks import ProgressBar
 from tomolearn.training.engine import Engine, TrainingOptions
-from tomolearn.training.hardware import PRECISIONS, autocast_dtype, find_device, fork_random, named_device, seed_random
+from tomolearn.training.hardware import (
+    PRECISIONS,
+    autocast_dtype,
+    find_device,
+    find_devices,
+    fork_random,
+    named_device,
+    seed_random,
+)
 from tomolearn.training.schedules import SCHEDULES
 from tomolearn.training.tasks import OPTIMIZERS
 
@@ -31,7 +40,7 @@ COUNTS = ("n_iterations", "n_layers", "depth")  # arguments of networks that say
 MOST_LEVELS = 12  # of a network in a file: a U-Net takes 2**n_levels steps to find its receptive radius
 
 
-class TrainedEstimator(ModelFiles):
+class TrainedEstimator(OnDevices, ModelFiles):
     """An estimator that holds one network, ``network_``, and the training of it.
 
     A subclass has the parameters that `tomolearn.training.parameters` describes, builds its samples, and calls
@@ -187,6 +196,17 @@ class TrainedEstimator(ModelFiles):
         )
 
     # ------------------------------------------------------------------------------------------------- the result
+
+    def _devices(self):
+        return find_devices(self.device)
+
+    def _get_ready_on(self, device):
+        self._network_on(device)
+
+    def _moved_to(self, device):
+        twin = super()._moved_to(device)
+        twin.network_ = copy.deepcopy(self.network_).to(device)
+        return twin
 
     def _network_on(self, device):
         """The network, ready to predict on ``device``."""

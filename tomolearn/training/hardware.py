@@ -6,9 +6,10 @@ import threading
 
 import torch
 
+from tomolearn._extension import has_kernels
 from tomolearn._validation import check_choice
 
-__all__ = ["PRECISIONS", "autocast_dtype", "find_device", "fork_random", "seed_random"]
+__all__ = ["PRECISIONS", "autocast_dtype", "find_device", "find_devices", "fork_random", "seed_random"]
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 _GENERATORS = threading.RLock()  # torch has one set of generators for all threads
@@ -21,7 +22,7 @@ def find_device(device) -> torch.device:
     ----------
     device : str
         "auto": a CUDA device where there is one, else the processor; or a name that torch knows. Of several processes
-        of torchrun on one machine each takes its own.
+        of torchrun on one machine each takes its own. Of several names, "cuda:0,cuda:1", the first one counts.
 
     Returns
     -------
@@ -38,6 +39,70 @@ def find_device(device) -> torch.device:
     >>> find_device("cpu")
     device(type='cpu')
     """
+    return find_devices(device)[0]
+
+
+def find_devices(device) -> tuple[torch.device, ...]:
+    """All devices that a parameter ``device`` stands for.
+
+    Parameters
+    ----------
+    device : str
+        As for `find_device`; several have commas between, "cuda:0,cuda:1".
+
+    Returns
+    -------
+    tuple of torch.device
+
+    Raises
+    ------
+    ValueError
+        If torch knows no such device, or it is not there.
+
+    Examples
+    --------
+    >>> from tomolearn.training.hardware import find_devices
+    >>> find_devices("cpu,cpu")
+    (device(type='cpu'), device(type='cpu'))
+    """
+    return tuple(_find(name) for name in _names(device))
+
+
+def find_projecting_devices(device) -> tuple[torch.device, ...]:
+    """As `find_devices`, where the projection itself is computed: on CUDA devices only if it was built for them.
+
+    Parameters
+    ----------
+    device : str
+        "auto" is the processor where the operators were built for it alone.
+
+    Returns
+    -------
+    tuple of torch.device
+
+    Raises
+    ------
+    ValueError
+        As `find_devices`; also if the operators were not built for a device.
+
+    Examples
+    --------
+    >>> from tomolearn.training.hardware import find_projecting_devices
+    >>> find_projecting_devices("cpu")
+    (device(type='cpu'),)
+    """
+    found = find_devices(device)
+    if all(has_kernels(one.type) for one in found):
+        return found
+    if device == "auto":
+        return (torch.device("cpu"),)
+    raise ValueError(
+        f"device={device!r} needs operators that were built for CUDA, and these were not. Build them with FORCE_CUDA=1 "
+        "where a CUDA toolkit is, or use device='cpu'."
+    )
+
+
+def _find(device):
     found = named_device(device)
     if found is None:
         if not torch.cuda.is_available():
@@ -52,8 +117,12 @@ def find_device(device) -> torch.device:
     return found
 
 
+def _names(device):
+    return [name.strip() for name in device.split(",")] if isinstance(device, str) else [device]
+
+
 def named_device(device):
-    """The device that a name stands for, whether it is there or not; None for "auto".
+    """The device that a name stands for, whether it is there or not; None for "auto"; the first one of several.
 
     Parameters
     ----------
@@ -76,13 +145,15 @@ def named_device(device):
     """
     if isinstance(device, str) and device == "auto":
         return None
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'; got {device!r:.200}.") from error
-    if found.type not in ("cpu", "cuda"):
+    found = []
+    for name in _names(device):
+        try:
+            found.append(torch.device(name))
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'; got {device!r:.200}.") from error
+    if any(one.type not in ("cpu", "cuda") for one in found):
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'; got {device!r:.200}.")
-    return found
+    return found[0]
 
 
 def autocast_dtype(precision, device, *, training):

@@ -138,7 +138,7 @@ class TrainedImageEstimator(TrainedEstimator, ImageVolumePrediction):
         network, autocast = self._network_on(device), autocast_dtype(self.precision, device, training=False)
         with torch.no_grad(), torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
             x = (x.to(device, torch.float32) - self.x_mean_) / self.x_scale_
-            return self._shown_output(self._apply(network, x).float()).cpu()
+            return self._shown_output(self._apply(network, x).float())
 
     def _set_model_state(self, state, tensors, name):
         wrong = [key for key in self._numbers if not (isinstance(state.get(key), float) and np.isfinite(state[key]))]

@@ -40,7 +40,8 @@ _PARAMETERS = """
     warm_start : bool, default=False
         Whether ``fit`` begins with the weights of the ``fit`` before it, if the shapes are the same.
     device : str, default="auto"
-        "auto": a CUDA device where there is one; or "cpu", "cuda", "cuda:1", ...
+        "auto": a CUDA device where there is one; or "cpu", "cuda", "cuda:1", ... Of several, as "cuda:0,cuda:1",
+        ``fit`` takes the first, and in predictions all of them share the slices.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         "auto": bfloat16 in training where the hardware is fast in it (weights stay float32), float32 in prediction.
         "bfloat16": in both.
