@@ -1,7 +1,6 @@
 """The command line: quick help, honest doctor."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 import torch
 
 import tomolearn
+from tomolearn import _extension
 from tomolearn._extension import simd_level
 from tomolearn.cli import doctor
 from tomolearn.cli.main import main
@@ -94,16 +94,23 @@ def test_doctor_names_missing_packages_and_their_extra(monkeypatch):
     assert faults == ["absent is missing; install it with: pip install 'absent>=2'"]
 
 
-def test_doctor_fails_where_the_extensions_are_missing(tmp_path):
-    shutil.copytree(ROOT / "tomolearn", tmp_path / "tomolearn", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    # an editable installation would find what the copy lacks in the original
+def test_doctor_fails_where_the_extensions_are_missing(tmp_path, monkeypatch, capsys):
+    for name in ("load_operators", "load_simulation"):  # not what they remember of this process
+        monkeypatch.setattr(_extension, name, getattr(_extension, name).__wrapped__)
+    monkeypatch.setattr(_extension, "__file__", str(tmp_path / "_extension.py"))
+    monkeypatch.setitem(sys.modules, "tomolearn._simulation", None)
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr()
+    told = rows(said.out)
+    assert told["operators"] == "DO NOT LOAD" and told["simulation module"] == "DOES NOT LOAD" and said.err == ""
+    assert "The compiled operators of tomolearn are missing" in said.out and "`make`" in said.out
+
+
+def test_the_exit_status_of_the_process_is_that_of_the_command():
     code = (
-        "import sys\n"
-        "sys.meta_path[:] = [f for f in sys.meta_path if '__editable__' not in getattr(f, '__module__', '')]\n"
-        "from tomolearn.cli.main import main\nsys.exit(main(['doctor']))"
+        "import runpy, sys\nfrom tomolearn.cli import doctor\n"
+        "def run(arguments):\n    raise KeyboardInterrupt\n"
+        "doctor.run = run\nsys.argv = ['tomolearn', 'doctor']\nrunpy.run_module('tomolearn', run_name='__main__')"
     )
-    done = run("-c", code, cwd=tmp_path)
-    assert done.returncode == 1 and done.stderr == ""
-    told = rows(done.stdout)
-    assert told["operators"] == "DO NOT LOAD" and told["simulation module"] == "DOES NOT LOAD"
-    assert "The compiled operators of tomolearn are missing" in done.stdout and "`make`" in done.stdout
+    done = run("-c", code)
+    assert (done.returncode, done.stderr) == (130, "tomolearn doctor: interrupted.\n")

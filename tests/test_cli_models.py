@@ -53,7 +53,9 @@ def test_classes_from_a_table_to_a_table(folder, capsys):
     assert [line.split(",")[1] for line in lines[1:]] == model.predict(IMAGES).tolist()
     found = np.array([line.split(",")[2:] for line in lines[1:]], float)
     np.testing.assert_allclose(found, model.predict_proba(IMAGES), atol=1e-4)
-    assert main(["classify", "model.tomo", "-i", "images.npy", "-o", "classes.csv"]) == 0
+    assert main(["classify", "model.tomo", "-i", "images.npy", "-o", "classes.csv", "--log", "run.json"]) == 0
+    run = json.loads((folder / "run.json").read_text())
+    assert (run["command"], run["n_images"], run["output"]) == ("classify", 12, "classes.csv")
     assert capsys.readouterr().out == "wrote classes.csv: 12 images\n"
     assert (folder / "classes.csv").read_text().splitlines() == lines
     assert main(["classify", "model.tomo", "-i", "images.npy", "-o", "classes.csv"]) == 2
@@ -102,10 +104,15 @@ def test_a_map_its_picture_and_places_on_it(folder, capsys):
     crowd = np.random.default_rng(0).random((40, 8, 8)) + 5 * (np.arange(40) % 2)[:, None, None]
     np.save("crowd.npy", crowd)
     np.save("kinds.npy", np.arange(40) % 2)
-    out = ["-o", "map.csv", "--save", "map.tomo", "--preview", "map.png", "-l", "kinds.npy"]
+    out = ["-o", "map.csv", "--save", "map.tomo", "--preview", "map.png", "-l", "kinds.npy", "--log", "run.json"]
     assert main([*MAP, *out]) == 0
     assert capsys.readouterr().out.startswith("wrote map.csv: 40 images, ")
     reducer = tomolearn.load("map.tomo")
+    run = json.loads((folder / "run.json").read_text())
+    assert run["kl_divergence"] == pytest.approx(reducer.kl_divergence_) and run["parameters"]["perplexity"] == 5
+    assert run["n_outliers"] == np.count_nonzero(reducer.predict(crowd) == -1) and run["data"] == [
+        "images: crowd.npy, 40 x 8 x 8, float64"
+    ]
     table = np.loadtxt("map.csv", delimiter=",", skiprows=1)
     assert (folder / "map.csv").read_text().startswith("image,x,y,score,outlier\n0,")
     np.testing.assert_allclose(table[:, 1:3], reducer.embedding_, rtol=1e-5)
@@ -169,7 +176,9 @@ def test_bench_prints_a_table_and_json(capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["size"], found["n_angles"], found["n_slices"], found["threads"]) == (24, 24, 2, 1)
     names = ["projection", "back-projection (adjoint)", "FBP", "denoising (TomoGAN)"]
-    assert list(found["seconds_per_slice"]) == names
+    assert list(found["seconds_per_slice"]) == names and found["device"] == "cpu"
+    assert main(["bench", "--size", "24", "--device", "abacus"]) == 2
+    assert "--device must be 'auto', 'cpu', 'cuda' or 'cuda:N'" in capsys.readouterr().err
     assert all(0 < value < 10 for value in found["seconds_per_slice"].values())
     assert main(["bench", "--size", "24", "--angles", "10"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from tomolearn.cli.main import main
-from tomolearn.io import open_volume, write_scan
+from tomolearn.io import Sink, open_volume, write_scan
 from tomolearn.simulation import simulate_scan
 
 SIMULATED = simulate_scan(5, 64, 90, center_offset=2.5, photons=1e5, n_flats=3, n_darks=3, random_state=0)
@@ -150,7 +150,10 @@ def test_a_volume_is_not_replaced_by_accident(scan, tmp_path, capsys):
         ),
         (["reconstruct", "{scan}", "-o", "x.png"], "the suffix of"),
         (["reconstruct", "{scan}", "-o", "absent/x.h5"], "does not exist; make it first"),
-        (["reconstruct", "{scan}", "-o", "x.h5", "--iterations", "3"], "--iterations is not for --algorithm fbp"),
+        (
+            ["reconstruct", "{scan}", "-o", "x.h5", "--iterations", "3"],
+            "--iterations is for --algorithm sirt or cgls or tv; got fbp.",
+        ),
         (
             ["reconstruct", "{scan}", "-o", "x.h5", "--algorithm", "sirt", "--regularization", "1"],
             "is for --algorithm tv",
@@ -214,48 +217,66 @@ def test_a_failure_that_is_not_the_users(scan, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "tomolearn reconstruct: RuntimeError: the machine stumbled\n"
 
 
-def start_slow_run(scan, out, *options):
-    """A run of several blocks, each of which takes a moment."""
-    code = (
-        "import sys\nfrom tomolearn.streaming import scan as s\n"
-        "s.plan_blocks = lambda n, *a, **k: [(i, i + 1) for i in range(n)]\n"
-        "from tomolearn.cli.main import main\nsys.exit(main(sys.argv[1:]))"
-    )
-    slow = ["--algorithm", "tv", "--iterations", "400", "--center", "34", "--threads", "1", *options]
-    return subprocess.Popen(
-        [sys.executable, "-c", code, "reconstruct", scan, "-o", str(out), *slow], stderr=subprocess.PIPE, text=True
-    )
+BLOCKS = "lambda n, *a, **k: [(i, i + 1) for i in range(n)]"  # of one slice each
+TV = ["--algorithm", "tv", "--iterations", "20", "--center", "34", "--quiet"]
 
 
-def wait_for_a_block(out):
+@pytest.fixture(scope="module")
+def unbroken(folder):
+    """The volume of a run that nobody disturbs."""
+    out = folder / "once.h5"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tomolearn.streaming.scan.plan_blocks", eval(BLOCKS))
+        assert main(["reconstruct", str(folder / "scan.h5"), "-o", str(out), *TV]) == 0
+    return out.read_bytes()
+
+
+def signal_before(write, n, number):
+    """A ``write_block`` of sinks that sends this process a signal instead of writing block ``n``."""
+
+    def write_block(sink, index, *block):
+        if index == n:
+            os.kill(os.getpid(), number)
+            time.sleep(60 if number == signal.SIGKILL else 0.2)
+        write(sink, index, *block)
+
+    return write_block
+
+
+def resumes(scan, out, unbroken, monkeypatch):
+    """The same command with --resume goes on to the same bytes."""
+    monkeypatch.setattr("tomolearn.streaming.scan.plan_blocks", eval(BLOCKS))
     record = out.with_name(out.name + ".part.json")
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        if record.exists() and json.loads(record.read_text())["done"]:
-            return
-        time.sleep(0.01)
-    pytest.fail("no block was done within a minute")
+    assert 2 <= len(json.loads(record.read_text())["done"]) < 5 and not out.exists()
+    assert main(["reconstruct", scan, "-o", str(out), *TV, "--resume"]) == 0
+    assert out.read_bytes() == unbroken
+    assert os.listdir(out.parent) == [out.name]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
-def test_a_killed_run_resumes_to_the_same_bytes(number, status, scan, tmp_path, capsys):
-    once = start_slow_run(scan, tmp_path / "once.h5")
-    assert once.wait() == 0, once.stderr.read()
+def test_a_killed_run_resumes_to_the_same_bytes(scan, unbroken, tmp_path, monkeypatch):
+    code = (
+        f"import sys\nsys.path.insert(0, {os.path.dirname(__file__)!r})\nfrom test_cli_scans import signal_before\n"
+        f"from tomolearn.io import Sink\nfrom tomolearn.streaming import scan as s\ns.plan_blocks = {BLOCKS}\n"
+        f"Sink.write_block = signal_before(Sink.write_block, 2, {int(signal.SIGKILL)})\n"
+        "from tomolearn.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    )
     out = tmp_path / "twice.h5"
-    process = start_slow_run(scan, out)
-    wait_for_a_block(out)
-    process.send_signal(number)
-    told = process.communicate()[1]
-    assert process.returncode == status, told
-    assert not out.exists()
-    if number == signal.SIGINT:
-        assert told.splitlines()[-1].startswith("tomolearn reconstruct: interrupted. What is done is kept: ")
-        assert "Traceback" not in told
-    process = start_slow_run(scan, out, "--resume")
-    assert process.wait() == 0, process.stderr.read()
-    assert out.read_bytes() == (tmp_path / "once.h5").read_bytes()
-    assert sorted(os.listdir(tmp_path)) == ["once.h5", "twice.h5"]
+    command = [sys.executable, "-c", code, "reconstruct", scan, "-o", str(out), *TV, "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    resumes(scan, out, unbroken, monkeypatch)
+
+
+def test_ctrl_c_says_what_is_kept_and_the_run_resumes_to_the_same_bytes(scan, unbroken, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "twice.h5"
+    with monkeypatch.context() as patch:
+        patch.setattr("tomolearn.streaming.scan.plan_blocks", eval(BLOCKS))
+        patch.setattr(Sink, "write_block", signal_before(Sink.write_block, 2, signal.SIGINT))
+        assert main(["reconstruct", scan, "-o", str(out), *TV]) == 130
+    told = capsys.readouterr().err
+    assert told.startswith("tomolearn reconstruct: interrupted. What is done is kept: ") and told.count("\n") == 1
+    resumes(scan, out, unbroken, monkeypatch)
 
 
 # ---------------------------------------------------------------------------------------------- info, center, simulate

@@ -3,9 +3,8 @@
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
+import threading
 
 import h5py
 import numpy as np
@@ -203,7 +202,7 @@ CNN = ["train", "cnn", "-o", "x.tomo"]
         ([*TOMOGAN, "--config", "broken.toml"], "broken.toml is no TOML that can be read"),
         ([*TOMOGAN, "--config", "wrong.json"], "wrong.json: patchshape: TomoGANDenoiser has no such parameter; did"),
         ([*TOMOGAN, "--log", "no/run.json"], "--log: the folder of no/run.json does not exist; make it first."),
-        ([*TOMOGAN, "--log", "x.tomo"], "--log must have another name than the model"),
+        ([*TOMOGAN, "--log", "x.tomo"], "--log must have another name than x.tomo, which is written too"),
         ([*TOMOGAN, "--val-nd", "normal.h5"], "--val-nd needs --val-ld"),
         ([*TOMOGAN, "--val-ld", "low.h5"], "--val-ld and --val-nd go together; got the first alone."),
         ([*TOMOGAN[:-1], "no/x.tomo"], "--output: the folder of no/x.tomo does not exist; make it first."),
@@ -220,7 +219,7 @@ CNN = ["train", "cnn", "-o", "x.tomo"]
         ([*CNN, "--library", "library.h5", "--images-dataset", "Image"], "library.h5 holds no images; name their"),
         (["infer", "no.tomo", "-ld", "low.h5", "-o", "x.h5"], "there is no model file no.tomo; `tomolearn train`"),
         (["infer", "low.h5", "-ld", "low.h5", "-o", "x.h5"], "low.h5 is no model file of tomolearn"),
-        (["infer", "no.tomo", "-o", "x.h5"], "the input must be one of -ld (or --images), --sinograms and --scan; got"),
+        (["infer", "no.tomo", "-o", "x.h5"], "the input must be one of -ld (or --images), --sinograms, --library and"),
         (["infer", "low.h5", "-ld", "low.h5", "-o", "low.h5", "--overwrite"], "--output low.h5 would replace low.h5"),
     ],
 )  # fmt: skip
@@ -304,16 +303,23 @@ RUN = ["train", "noise2self", "-ld", "low.h5", "-o", "model.tomo", "--log", "run
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(folder, capsys):
-    code = "import sys\nfrom tomolearn.cli.main import main\nsys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, *RUN, "--epochs", "100000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 100
-    while not os.path.exists("model.tomo.checkpoint"):
-        assert time.monotonic() < until and process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    told = process.communicate()[1]
-    assert process.returncode == 130, told
+    ended = threading.Event()
+
+    def press():
+        while not os.path.exists("model.tomo.checkpoint") and not ended.wait(0.01):
+            pass
+        if not ended.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    try:
+        status = main([*RUN, "--epochs", "100000"])
+    finally:
+        ended.set()
+        thread.join()
+    told = capsys.readouterr().err
+    assert status == 130, told
     assert told.startswith("tomolearn train noise2self: interrupted. The best weights so far, of epoch ")
     assert told.endswith(" are in model.tomo; the same command with --resume goes on.\n") and told.count("\n") == 1
     n = tomolearn.load("model.tomo").n_epochs_
@@ -329,6 +335,13 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(folder, capsys):
     np.testing.assert_array_equal(weights(resumed), weights(unbroken))
     assert main([*RUN, *more, "--resume"]) == 2  # finished: nothing to go on with
     assert "the output model.tomo exists" in capsys.readouterr().err
+
+
+def test_only_the_first_of_several_processes_prints_and_writes(folder, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")  # as torchrun sets it in the second process
+    assert main([*RUN[:-1], "--epochs", "1", "--overwrite"]) == 0
+    assert capsys.readouterr().out == ""
+    assert not os.path.exists("model.tomo") and not os.path.exists("run.json")
 
 
 def test_an_interruption_before_the_training_saves_nothing(folder, monkeypatch, capsys):

@@ -2,7 +2,16 @@
 
 from typing import NamedTuple
 
-__all__ = ["Data", "add_image_arguments", "add_pair_arguments", "open_image_stack", "open_training_data", "read_labels"]
+__all__ = [
+    "Data",
+    "add_image_arguments",
+    "add_pair_arguments",
+    "describe_stack",
+    "open_image_stack",
+    "open_sinogram_library",
+    "open_training_data",
+    "read_labels",
+]
 
 SINOGRAM_AXES = ("samples", "angles", "detectors")
 SPREAD = 64  # rows of a scan that noise2inverse learns from, unless told otherwise
@@ -134,7 +143,10 @@ def _open_pairs(arguments, estimator):
     elif arguments.val_normal_dose is not None:
         raise ValueError("--val-nd needs --val-ld, the noisy slices that belong to it.")
     return Data(
-        noisy, clean, options, _stack("noisy", noisy) + ("" if clean is None else f"\n{_stack('clean', clean)}")
+        noisy,
+        clean,
+        options,
+        describe_stack("noisy", noisy) + ("" if clean is None else f"\n{describe_stack('clean', clean)}"),
     )
 
 
@@ -178,7 +190,7 @@ def _open_noisy(arguments, estimator):
     options = {}
     if arguments.val_low_dose is not None:
         options["X_val"] = open_image_stack(arguments.val_low_dose, option="FILE:DATASET in --val-ld")
-    return Data(noisy, None, options, _stack("noisy", noisy))
+    return Data(noisy, None, options, describe_stack("noisy", noisy))
 
 
 def _open_library(arguments, estimator):
@@ -191,12 +203,27 @@ def _open_library(arguments, estimator):
 
         angles = given_angles(arguments.angles, sinograms.shape[1], arguments.angle_unit)
         estimator.set_params(angles=angles, angle_unit="rad")
-    return Data(sinograms, images, options, f"{_stack('sinograms', sinograms)}\n{_stack('images', images)}")
+    return Data(
+        sinograms, images, options, f"{describe_stack('sinograms', sinograms)}\n{describe_stack('images', images)}"
+    )
+
+
+def open_sinogram_library(path, arguments, *, need_images=True):
+    """Sinograms and images of a library of superres-tomo, whose samples are stored last; None: it has no images."""
+    from tomolearn.io import open_library
+
+    names = {
+        "sinograms": arguments.sinograms_dataset or "Sinograms",
+        "images": arguments.images_dataset or "Images",
+    }
+    images, sinograms = open_library(path, **names)
+    for source, name in ((sinograms, "sinograms"), (images, "images")):
+        if source is None and (need_images or name == "sinograms"):
+            raise ValueError(f"{path} holds no {name}; name their dataset by --{name}-dataset.")
+    return sinograms, images
 
 
 def _sinograms_and_images(arguments, prefix):
-    from tomolearn.io import open_library
-
     names = [f"{prefix}{name}" for name in ("library", "sinograms", "images")]
     library, sinograms, images = (getattr(arguments, name) for name in names)
     options = [f"--{name.replace('_', '-')}" for name in names]
@@ -206,11 +233,7 @@ def _sinograms_and_images(arguments, prefix):
             f"the pairs must come from {options[0]}, or from {options[1]} and {options[2]}; name one of these."
         )
     if library is not None:
-        images, sinograms = open_library(library, sinograms=datasets[0] or "Sinograms", images=datasets[1] or "Images")
-        for source, name in ((sinograms, "sinograms"), (images, "images")):
-            if source is None:
-                raise ValueError(f"{library} holds no {name}; name their dataset by --{name}-dataset.")
-        return sinograms, images
+        return open_sinogram_library(library, arguments)
     if sinograms is None or images is None:
         raise ValueError(f"{options[1]} and {options[2]} go together; got one of them.")
     if prefix:
@@ -232,7 +255,7 @@ def _open_classes(arguments, estimator):
     if options:
         options["X_val"] = open_image_stack(options["X_val"])
         options["y_val"] = read_labels(options["y_val"], len(options["X_val"]))
-    return Data(images, labels, options, _stack("images", images))
+    return Data(images, labels, options, describe_stack("images", images))
 
 
 def _validation(arguments):
@@ -253,7 +276,8 @@ _OPENERS = {
 }
 
 
-def _stack(what, source):
+def describe_stack(what, source):
+    """What a source is, in one line."""
     return f"{what}: {source.name}, {' x '.join(map(str, source.shape))}, {source.dtype}"
 
 

@@ -1,10 +1,23 @@
 """Model files: recognising one, and the estimator in it made ready to predict."""
 
 import importlib
+import math
 import os
 
-__all__ = ["add_model_arguments", "add_volume_arguments", "is_model_file", "known_estimators", "load_model"]
+__all__ = [
+    "CLIPPED",
+    "add_model_arguments",
+    "add_storage_arguments",
+    "add_volume_arguments",
+    "check_storage",
+    "counted",
+    "is_model_file",
+    "known_estimators",
+    "load_model",
+]
 
+CLIPPED = "values clipped to value_range"  # as sinks count them
+STORED = ("float32", "float16", "uint8", "uint16")
 ROOMS = ("reconstruction", "denoising", "segmentation", "classification", "manifold", "preprocessing")
 
 
@@ -29,6 +42,33 @@ def add_volume_arguments(parser):
     parser.add_argument("-o", "--output", required=True, metavar="PATH", help=kinds)
     parser.add_argument("--resume", action="store_true", help="go on with the blocks that a broken run has left")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing volume")
+
+
+def add_storage_arguments(parser):
+    """The type in which the volume is stored."""
+    parser.add_argument("--dtype", choices=STORED, help="how values are stored (default: float32)")
+    span = "values that become the least and the greatest integer of uint8 or uint16; those beyond are clipped"
+    parser.add_argument("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help=span)
+
+
+def check_storage(arguments):
+    """Refuses, before anything is read, integers whose meaning is not known, and a range without integers."""
+    dtype, span = arguments.dtype or STORED[0], arguments.range
+    if dtype.startswith("uint") and span is None:
+        raise ValueError(f"--dtype {dtype} needs --range LOW HIGH, the values that its integers span.")
+    if span is not None and not dtype.startswith("uint"):
+        raise ValueError(f"--range is for --dtype uint8 and uint16; got {dtype}.")
+    if span is not None and not -math.inf < span[0] < span[1] < math.inf:
+        raise ValueError(f"--range must be two finite numbers, the lower one first; got {span[0]:g} {span[1]:g}.")
+
+
+def counted(counts):
+    """Lines on what was repaired in a volume, or clipped."""
+    found = {what: count for what, count in counts.items() if count}
+    return [
+        f"{count} {what.replace('value_range', '--range')}" if what == CLIPPED else f"repaired: {count} {what}"
+        for what, count in found.items()
+    ]
 
 
 def is_model_file(path):

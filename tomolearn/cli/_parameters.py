@@ -8,8 +8,6 @@ import json
 import os
 import re
 
-from tomolearn.cli._models import known_estimators
-
 # Options that are parameters of estimators by another name.
 SHORT = {"epochs": "max_epochs", "seed": "random_state", "device": "device"}
 FILES = (".yaml", ".yml", ".json", ".toml")
@@ -44,14 +42,20 @@ def plain(value):
     return value
 
 
-def add_parameter_arguments(parser, *, epochs=True):
-    """What an estimator is made with."""
+def add_setting_arguments(parser):
+    """Any parameter of an estimator; the group, for those that have options of their own."""
     group = parser.add_argument_group("parameters of the estimator")
     names = "any parameter, such as learning_rate=1e-3 or patch_shape=[64,64]; an unknown NAME lists them all"
     group.add_argument(
         "--set", type=setting, action="append", default=[], metavar="NAME=VALUE", dest="settings", help=names
     )
     group.add_argument("--config", metavar="FILE", help="parameters in a .yaml, .json or .toml file; options win")
+    return group
+
+
+def add_parameter_arguments(parser, *, epochs=True):
+    """What an estimator is made with."""
+    group = add_setting_arguments(parser)
     if epochs:
         group.add_argument("--epochs", type=int, metavar="N", help="at most (default: that of the estimator)")
     group.add_argument(
@@ -81,25 +85,33 @@ def use_threads(arguments):
     torch.set_num_threads(arguments.threads)
 
 
-def make_estimator(name, arguments):
-    """The estimator ``name`` with what file and options say; messages then know its parameters as ``--set NAME``."""
+def make_estimator(cls, arguments, short=SHORT):
+    """An estimator of this class with what file and options say; messages then know its parameters as ``--set NAME``.
+
+    ``short`` has the options that are parameters of it by another name, or by the same.
+    """
     import inspect
 
-    cls = known_estimators()[name]
+    name = cls.__name__
     known = tuple(inspect.signature(cls).parameters)
     given = {} if arguments.config is None else read_config(arguments.config)
     _check_names(given, known, name, f"{arguments.config}: ")
     settings = dict(arguments.settings)
     _check_names(settings, known, name, "--set ")
-    short = {key: getattr(arguments, option, None) for option, key in SHORT.items()}
-    short = {key: value for key, value in short.items() if value is not None and key in known}
-    for option, key in SHORT.items():
-        if key in settings and key in short:
+    values = {key: getattr(arguments, option, None) for option, key in short.items()}
+    values = {key: value for key, value in values.items() if value is not None and key in known}
+    for option, key in short.items():
+        if key in settings and key in values:
             raise ValueError(f"--{option} and --set {key} are the same parameter; give one of them.")
-    quiet = {"verbose": 0 if arguments.quiet else 1}
+    defaults = {"random_state": 0, "verbose": 0 if arguments.quiet else 1}
+    defaults = {key: value for key, value in defaults.items() if key in known}
     arguments.settable, arguments.given = known, tuple(settings)
-    estimator = cls(**{"random_state": 0} | quiet | given | settings | short)
-    for check in ("_check_training_parameters", "_check_parameters"):  # before files are read
+    return cls(**defaults | given | settings | values)
+
+
+def checked(estimator):
+    """``estimator``, if its parameters can be right: before files are read."""
+    for check in ("_check_training_parameters", "_check_parameters"):
         getattr(estimator, check, lambda: None)()
     return estimator
 

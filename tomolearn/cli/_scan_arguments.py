@@ -8,7 +8,7 @@ STRIPES = ("none", "all", "large", "unresponsive", "sorting", "filtering", "offs
 # Options that name what is read.
 READ = ("scan", "flats", "darks", "angles", "model", "config", "library", "sinograms", "images", "labels", "low_dose",
         "normal_dose", "val_library", "val_sinograms", "val_images", "val_labels", "val_low_dose", "val_normal_dose",
-        "weight_map")  # fmt: skip
+        "weight_map", "truth")  # fmt: skip
 
 FULL_TURN = 5.9  # radians that a scan over a full turn spans at least: 340 degrees
 SIZES = {

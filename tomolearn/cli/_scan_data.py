@@ -25,22 +25,18 @@ def add_training_scan_arguments(parser):
 
 def open_training_scan(arguments, estimator):
     """Corrected sinograms of the rows; the estimator then knows angles and axis of the scan."""
-    import numpy as np
     from sklearn.pipeline import Pipeline
 
-    from tomolearn.streaming._run import ScanRun
+    from tomolearn.streaming import corrected_sinograms
 
     arguments.words = {"X": "the corrected scan"}
     scan = open_chosen(arguments)
     steps = correction_steps(arguments, scan)
     if estimator.center is None:
         estimator.set_params(center=find_axis(arguments, steps, scan))
-    run = ScanRun(Pipeline([*steps, ("reconstruct", estimator)]), scan)
-    run.learn_scan()
-    learned = run.steps[run.where][1]  # a copy that has the angles of the scan and its axis as a number
+    parts = _parts(len(scan), arguments.train_rows, 1 if scan.chunk == 1 else TOGETHER)
+    sinograms, learned = corrected_sinograms(Pipeline([*steps, ("reconstruct", estimator)]), scan, blocks=parts)
     estimator.set_params(**{name: getattr(learned, name) for name in ("angles", "angle_unit", "center")})
-    parts: list[tuple[int, int]] = _parts(len(scan), arguments.train_rows, 1 if scan.chunk == 1 else TOGETHER)
-    sinograms = np.concatenate([run._correct(*part, run.read(*part))[0] for part in parts])
     told = f"{describe_scan(scan)}\ncenter: {estimator.center:.2f}; learns from {len(sinograms)} of {len(scan)} rows"
     return Data(sinograms, None, {}, told)
 

@@ -31,6 +31,7 @@ def add_arguments(parser):
     parser.add_argument("--size", type=positive, default=1024, help="edge of a slice in pixels (default: 1024)")
     parser.add_argument("--angles", type=positive, help="projections (default: the size)")
     parser.add_argument("--slices", type=positive, default=1, help="that are worked on together (default: 1)")
+    parser.add_argument("--device", metavar="NAME", default="cpu", help="cpu, cuda, cuda:1, auto (default: cpu)")
     parser.add_argument("--threads", type=positive, metavar="N", help="default: all cores")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -59,10 +60,14 @@ def run(arguments):
     """
     import torch
 
+    from tomolearn.training.hardware import find_device
+
     use_threads(arguments)
+    device = find_device(arguments.device)
     n_angles = arguments.angles or arguments.size
-    seconds = {name: _seconds(call) / arguments.slices for name, call in _operations(arguments, n_angles).items()}
-    found = {"size": arguments.size, "n_angles": n_angles, "n_slices": arguments.slices} | _machine()
+    operations = _operations(arguments, n_angles, device)
+    seconds = {name: _seconds(call, device) / arguments.slices for name, call in operations.items()}
+    found = {"size": arguments.size, "n_angles": n_angles, "n_slices": arguments.slices} | _machine(device)
     if arguments.json:
         print(json.dumps(found | {"seconds_per_slice": seconds}, indent=1))
         return 0
@@ -77,7 +82,7 @@ def run(arguments):
     return 0
 
 
-def _operations(arguments, n_angles):
+def _operations(arguments, n_angles, device):
     """What is timed: {name: function}."""
     import torch
 
@@ -89,10 +94,10 @@ def _operations(arguments, n_angles):
 
     size, n = arguments.size, arguments.slices
     A = RadonOperator(ParallelBeam(default_angles(n_angles), size, image_shape=(size, size)))
-    images = torch.rand(n, size, size, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(n, size, size, generator=torch.Generator().manual_seed(0)).to(device)
     sinograms = A(images)
     with fork_random("cpu"):
-        network = _channels_last(TomoGANGenerator().eval())
+        network = _channels_last(TomoGANGenerator().eval().to(device))
 
     def denoise():
         with torch.no_grad():
@@ -112,18 +117,25 @@ def _channels_last(network):
     return network.to(memory_format=torch.channels_last)
 
 
-def _seconds(call):
+def _seconds(call, device):
     """The median of some runs after one to warm up."""
-    call()
+    import torch
+
+    def timed():
+        call()
+        if device.type == "cuda":  # which works on after a call has returned
+            torch.cuda.synchronize(device)
+
+    timed()
     taken: list[float] = []
     while len(taken) < 3 or (sum(taken) < LEAST_SECONDS and len(taken) < MOST_RUNS):
         began = time.perf_counter()
-        call()
+        timed()
         taken.append(time.perf_counter() - began)
     return sorted(taken)[len(taken) // 2]
 
 
-def _machine():
+def _machine(device):
     import platform
 
     import torch
@@ -131,4 +143,13 @@ def _machine():
     from tomolearn._extension import simd_level
 
     name = platform.processor() or platform.machine()
-    return {"machine": name, "simd": simd_level(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return {
+        "machine": name,
+        "device": str(device),
+        "simd": simd_level(),
+        "torch": torch.__version__,
+        "threads": threads,
+    }

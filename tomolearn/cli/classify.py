@@ -1,8 +1,11 @@
 """Say what images show, by a model file of `tomolearn train alexnet` or `alexnet-regressor`."""
 
-from tomolearn.cli._data import add_image_arguments, open_image_stack
+import time
+
+from tomolearn.cli._data import add_image_arguments, describe_stack, open_image_stack
 from tomolearn.cli._models import add_model_arguments, load_model
 from tomolearn.cli._parameters import add_machine_arguments, use_threads
+from tomolearn.cli._run_log import add_log_argument, check_log, write_run
 from tomolearn.cli._scan_arguments import keep_inputs
 from tomolearn.cli._tables import check_table, write_table
 
@@ -32,6 +35,7 @@ def add_arguments(parser):
     kinds = "classes.csv, with the probability of each class, or classes.npy, the classes alone (default: printed)"
     group.add_argument("-o", "--output", metavar="PATH", help=kinds)
     group.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    add_log_argument(group)
     add_machine_arguments(parser)
 
 
@@ -77,12 +81,14 @@ def run(arguments):
     if arguments.output is not None:
         check_table(arguments.output, arguments.overwrite)
         keep_inputs(arguments)
+    check_log(arguments, arguments.output)
     estimator = load_model(arguments, ("predict",), "which says nothing of whole images.")
     if not isinstance(estimator, AlexNetClassifier | AlexNetRegressor):
         name = type(estimator).__name__
         raise ValueError(f"{arguments.model} holds a {name}, which says nothing of whole images; see `tomolearn info`.")
-    arguments.words = {"X": "--images"}
+    arguments.words, began = {"X": "--images"}, time.time()
     with open_image_stack(arguments.images, arguments.images_dataset) as source:
+        data = describe_stack("images", source)
         if isinstance(estimator, AlexNetClassifier):
             likely = estimator.predict_proba(source)
             found = estimator.classes_[likely.argmax(1)]
@@ -100,4 +106,5 @@ def run(arguments):
             print(f"wrote {arguments.output}: {len(rows)} images")
     else:
         print("\n".join(",".join(map(str, row)) for row in [names, *rows]))
+    write_run(arguments, estimator, began, {"data": [data], "n_images": len(rows)})
     return 0

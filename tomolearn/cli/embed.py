@@ -1,8 +1,17 @@
 """Map images by t-SNE so that those that are alike lie together, or place images on a map that was made before."""
 
-from tomolearn.cli._data import add_image_arguments, open_image_stack, read_labels
+import time
+
+from tomolearn.cli._data import add_image_arguments, describe_stack, open_image_stack, read_labels
 from tomolearn.cli._models import load_model
-from tomolearn.cli._parameters import add_machine_arguments, add_parameter_arguments, make_estimator, use_threads
+from tomolearn.cli._parameters import (
+    add_machine_arguments,
+    add_parameter_arguments,
+    checked,
+    make_estimator,
+    use_threads,
+)
+from tomolearn.cli._run_log import add_log_argument, check_log, write_run
 from tomolearn.cli._scan_arguments import check_preview, keep_inputs
 from tomolearn.cli._tables import check_table, write_table
 
@@ -37,6 +46,7 @@ def add_arguments(parser):
     out.add_argument("--save", metavar="MODEL", help="write the map as a model file, for --model")
     out.add_argument("--preview", metavar="PNG", help="picture of the map with some of the images")
     out.add_argument("--overwrite", action="store_true", help="replace existing files")
+    add_log_argument(out)
     add_parameter_arguments(parser, epochs=False)
     add_machine_arguments(parser)
 
@@ -85,9 +95,11 @@ def run(arguments):
         keep_inputs(arguments, "save")
         if os.path.exists(arguments.save) and not arguments.overwrite:
             raise FileExistsError(f"--save: {arguments.save} exists; choose another name, or --overwrite.")
-    reducer = _reducer(arguments)
+    check_log(arguments, arguments.output, arguments.save, arguments.preview)
+    reducer, began = _reducer(arguments), time.time()
     arguments.words = {"X": "--images"}
     with open_image_stack(arguments.images, arguments.images_dataset) as images:
+        data = describe_stack("images", images)
         labels = None if arguments.labels is None else read_labels(arguments.labels, len(images))
         places = reducer.transform(images) if arguments.model is not None else reducer.fit_transform(images)
         scores, outliers = reducer.score_samples(images), reducer.predict(images) == -1
@@ -104,6 +116,8 @@ def run(arguments):
     if not arguments.quiet:
         told = f"{len(rows)} images, {int(outliers.sum())} outliers"
         print(f"wrote {arguments.output}: {told}" + (f"; map in {arguments.save}" if arguments.save else ""))
+    reached = {"n_outliers": int(outliers.sum()), "kl_divergence": reducer.kl_divergence_}
+    write_run(arguments, reducer, began, {"data": [data], "n_images": len(rows)} | reached)
     return 0
 
 
@@ -111,7 +125,7 @@ def _reducer(arguments):
     from tomolearn.manifold import TSNEReducer
 
     if arguments.model is None:
-        return make_estimator("TSNEReducer", arguments)
+        return checked(make_estimator(TSNEReducer, arguments))
     for option in ("save", "config"):
         if getattr(arguments, option) is not None:
             raise ValueError(f"--{option} is not for --model, whose map stays as it is; leave one of them out.")

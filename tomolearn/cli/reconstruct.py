@@ -5,6 +5,15 @@ import sys
 import time
 import warnings
 
+from tomolearn.cli._models import add_storage_arguments, add_volume_arguments, check_storage, counted
+from tomolearn.cli._parameters import (
+    add_machine_arguments,
+    add_setting_arguments,
+    make_estimator,
+    read_config,
+    use_threads,
+)
+from tomolearn.cli._run_log import add_log_argument, check_log, write_run
 from tomolearn.cli._scan_arguments import (
     add_correction_arguments,
     add_scan_arguments,
@@ -20,6 +29,18 @@ __all__ = ["add_arguments", "run"]
 ALGORITHMS = ("fbp", "sirt", "cgls", "tv")
 METHODS = ("auto", "vo", "phase", "entropy")
 ITERATIONS = {"sirt": 100, "cgls": 20, "tv": 200}
+CLASSES = {
+    "fbp": "FBPReconstructor", "sirt": "SIRTReconstructor", "cgls": "CGLSReconstructor", "tv": "TVReconstructor",
+}  # fmt: skip
+# Parameters of the reconstructors, the options that stand for them, and what they belong to.
+OPTION = {
+    "filter": "filter", "padding": "padding", "max_iter": "iterations", "regularization": "regularization",
+    "nonnegative": "nonnegative",
+}  # fmt: skip
+OF = {
+    "filter": ("fbp",), "padding": ("fbp",), "iterations": ("sirt", "cgls", "tv"), "regularization": ("tv",),
+    "nonnegative": ("sirt", "cgls", "tv"),
+}  # fmt: skip
 
 
 def center_of(text):
@@ -51,32 +72,27 @@ def add_arguments(parser):
     """
     add_scan_arguments(parser)
     out = parser.add_argument_group("the volume")
-    kinds = "recon.h5, recon.tif (one BigTIFF), recon.zarr, recon.npy, or a folder for one TIFF a slice"
-    out.add_argument("-o", "--output", required=True, metavar="PATH", help=kinds)
-    out.add_argument("--dtype", choices=("float32", "float16", "uint8", "uint16"), default="float32")
-    span = "values that uint8 and uint16 span"
-    out.add_argument("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help=span)
+    add_volume_arguments(out)
+    add_storage_arguments(out)
     out.add_argument("--preview", metavar="PNG", help="picture of some slices")
-    out.add_argument("--resume", action="store_true", help="go on with the blocks that a broken run has left")
-    out.add_argument("--overwrite", action="store_true", help="replace an existing volume")
+    add_log_argument(out)
     how = parser.add_argument_group("reconstruction")
     how.add_argument("--algorithm", choices=ALGORITHMS, default="fbp")
     axis = (
         "rotation axis: a detector coordinate, or how it is found: vo, phase, entropy, auto (vo, compared with phase)"
     )
     how.add_argument("--center", type=center_of, default="auto", metavar="X|METHOD", help=axis)
-    how.add_argument("--filter", default="ram-lak", help="of fbp (default: ram-lak; hann is smoother)")
-    how.add_argument("--padding", choices=("zero", "edge"), default="edge", help="beyond the detector, for fbp")
+    how.add_argument("--filter", help="of fbp (default: ram-lak; hann is smoother)")
+    how.add_argument("--padding", choices=("zero", "edge"), help="beyond the detector, for fbp (default: edge)")
     how.add_argument("--iterations", type=positive, help=f"default: {ITERATIONS}".replace("'", ""))
     how.add_argument("--regularization", type=float, metavar="WEIGHT", help="of tv, in units of the data")
-    how.add_argument("--nonnegative", action="store_true", help="no negative attenuation, for sirt, cgls, tv")
+    how.add_argument(
+        "--nonnegative", action="store_true", default=None, help="no negative attenuation, for sirt, cgls, tv"
+    )
     how.add_argument("--half-acquisition", action="store_true", help="360 degrees with the axis near the border")
     add_correction_arguments(parser)
-    machine = parser.add_argument_group("machine")
-    memory = "most that the process may hold: 2GB, 500MiB (default: half of what is left)"
-    machine.add_argument("--memory", metavar="AMOUNT", help=memory)
-    machine.add_argument("--threads", type=positive, metavar="N", help="default: all cores")
-    machine.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_setting_arguments(parser)
+    add_machine_arguments(parser, memory=True)
 
 
 def run(arguments):
@@ -107,27 +123,26 @@ def run(arguments):
     >>> main(["reconstruct", str(folder / "scan.h5"), "-o", str(folder / "recon.h5"), "--center", "15.5", "--quiet"])
     0
     """
-    import torch
     from sklearn.pipeline import Pipeline
 
     from tomolearn.streaming import reconstruct_volume
 
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
+    use_threads(arguments)
     say = (lambda *words: None) if arguments.quiet else (lambda *words: print(*words, flush=True))
-    if arguments.dtype.startswith("uint") and arguments.range is None:
-        raise ValueError(f"--dtype {arguments.dtype} needs --range LOW HIGH, the values that its integers span.")
+    check_storage(arguments)
     check_output(arguments)
+    check_log(arguments, arguments.output, arguments.preview)
     if arguments.preview:
         check_preview(arguments.preview)
+    reconstructor = _reconstructor(arguments)
     scan = open_chosen(arguments)
     say(describe_scan(scan))
-    began = time.perf_counter()
+    began, at = time.perf_counter(), time.time()
     steps = correction_steps(arguments, scan)
     if arguments.half_acquisition:
         steps.append(_stitcher(arguments))
     center = find_axis(arguments, steps, scan)
-    steps.append(("reconstruct", _reconstructor(arguments, center)))
+    steps.append(("reconstruct", reconstructor.set_params(center=center)))
     pipeline = Pipeline(steps)
     say("steps: " + ", ".join(_name(name, step) for name, step in steps))
     searched = time.perf_counter() - began
@@ -152,6 +167,15 @@ def run(arguments):
         with open_volume(report.path) as volume:
             draw_slices(volume, arguments.preview)
         say(f"preview: {arguments.preview}")
+    facts = {
+        "data": [describe_scan(scan)],
+        "steps": [_name(name, step) for name, step in steps],
+        "shape": list(report.shape),
+        "center": report.center,
+        "counts": report.counts,
+        "seconds_of": {name: round(took, 3) for name, took in report.seconds.items()},
+    }
+    write_run(arguments, reconstructor, at, facts)
     return 0
 
 
@@ -188,23 +212,28 @@ def find_axis(arguments, steps, scan):
     return center
 
 
-def _reconstructor(arguments, center):
+def _reconstructor(arguments):
+    """The reconstructor with what options, --set and --config say, but for the axis."""
     from tomolearn import reconstruction
 
     name = arguments.algorithm
-    if name == "fbp":
-        for option in ("iterations", "regularization"):
-            if getattr(arguments, option) is not None:
-                raise ValueError(f"--{option} is not for --algorithm fbp; choose sirt, cgls or tv.")
-        return reconstruction.FBPReconstructor(filter=arguments.filter, padding=arguments.padding, center=center)
-    options = {"center": center, "nonnegative": arguments.nonnegative}
-    options["max_iter"] = ITERATIONS[name] if arguments.iterations is None else arguments.iterations
-    if arguments.regularization is not None:
-        if name != "tv":
-            raise ValueError(f"--regularization is for --algorithm tv; got {name}.")
-        options["regularization"] = arguments.regularization
-    kinds = {"sirt": "SIRTReconstructor", "cgls": "CGLSReconstructor", "tv": "TVReconstructor"}
-    return getattr(reconstruction, kinds[name])(**options)
+    for option, kinds in OF.items():
+        if getattr(arguments, option) is not None and name not in kinds:
+            raise ValueError(f"--{option} is for --algorithm {' or '.join(kinds)}; got {name}.")
+    given = {} if arguments.config is None else read_config(arguments.config)
+    given |= dict(arguments.settings)
+    for key in ("center", "angles", "angle_unit"):
+        if key in given:
+            option = key.replace("_", "-")
+            raise ValueError(f"--{option} says this of the scan, and --set or --config {key} too; use the option.")
+    # What this command does where nothing is said, and the library does not.
+    defaults = {"padding": "edge"} if name == "fbp" else {"max_iter": ITERATIONS[name]}
+    own = {
+        key: value for key, value in defaults.items() if key not in given and getattr(arguments, OPTION[key]) is None
+    }
+    own |= {} if "verbose" in given else {"verbose": 0}  # the bar of the volume is enough
+    cls = getattr(reconstruction, CLASSES[name])
+    return make_estimator(cls, arguments, {option: key for key, option in OPTION.items()}).set_params(**own)
 
 
 def _stitcher(arguments):
@@ -228,9 +257,8 @@ def _summary(say, arguments, report, seconds):
         say(f"resumed: {report.n_resumed} of {report.n_blocks} blocks were done")
     if report.center is not None:
         say(f"center: {report.center:.2f}" + (f" (by {arguments.center})" if isinstance(arguments.center, str) else ""))
-    for what, count in report.counts.items():
-        if count:
-            say(f"repaired: {count} {what}")
+    for line in counted(report.counts):
+        say(line)
     total = sum(report.seconds.values()) or 1.0
     shares = ", ".join(f"{name} {100 * took / total:.0f} %" for name, took in report.seconds.items())
     say(f"wrote {report.path}: {' x '.join(map(str, report.shape))} in {seconds:.1f} s, {n / seconds:.1f} slices/s")

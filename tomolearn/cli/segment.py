@@ -2,9 +2,10 @@
 
 import time
 
-from tomolearn.cli._data import add_image_arguments, open_image_stack
+from tomolearn.cli._data import add_image_arguments, describe_stack, open_image_stack
 from tomolearn.cli._models import add_model_arguments, add_volume_arguments, load_model
 from tomolearn.cli._parameters import add_machine_arguments, use_threads
+from tomolearn.cli._run_log import add_log_argument, check_log, write_run
 from tomolearn.cli._scan_arguments import check_output, keep_inputs
 
 __all__ = ["add_arguments", "run"]
@@ -33,6 +34,7 @@ def add_arguments(parser):
     add_volume_arguments(group)
     group.add_argument("--probabilities", metavar="PATH", help="a second file: the probability of each label")
     group.add_argument("--overlays", metavar="FOLDER", help="pictures of images and labels side by side")
+    add_log_argument(group)
     add_machine_arguments(parser, memory=True)
 
 
@@ -78,11 +80,12 @@ def run(arguments):
     check_output(arguments)
     if arguments.probabilities is not None:
         keep_inputs(arguments, "probabilities")
+    check_log(arguments, arguments.output, arguments.probabilities)
     estimator = load_model(arguments, ("predict_proba",), "which labels no pixels; `tomolearn infer` applies it.")
     if not isinstance(estimator, Segmenter):
         name = type(estimator).__name__
         raise ValueError(f"{arguments.model} holds a {name}, which labels no pixels; `tomolearn classify` applies it.")
-    began = time.perf_counter()
+    began = time.time()
     with open_image_stack(arguments.images, arguments.images_dataset) as source:
         path = estimator.predict_volume(
             source,
@@ -93,8 +96,10 @@ def run(arguments):
             resume=arguments.resume,
             overwrite=arguments.overwrite,
         )
-        n = len(source)
+        data, shape = describe_stack("images", source), source.shape
     if not arguments.quiet:
         labels = ", ".join(f"{k}: {name}" for k, name in zip(estimator.classes_, estimator.class_names_, strict=True))
-        print(f"wrote {path}: {n} slices in {time.perf_counter() - began:.1f} s; labels {labels}")
+        print(f"wrote {path}: {shape[0]} slices in {time.time() - began:.1f} s; labels {labels}")
+    names = {str(k): name for k, name in zip(estimator.classes_, estimator.class_names_, strict=True)}
+    write_run(arguments, estimator, began, {"data": [data], "shape": list(shape), "labels": names})
     return 0

@@ -5,8 +5,15 @@ import os
 import time
 
 from tomolearn.cli._data import add_pair_arguments, open_training_data
-from tomolearn.cli._parameters import add_machine_arguments, add_parameter_arguments, make_estimator, use_threads
-from tomolearn.cli._run_log import check_log, write_log
+from tomolearn.cli._models import known_estimators
+from tomolearn.cli._parameters import (
+    add_machine_arguments,
+    add_parameter_arguments,
+    checked,
+    make_estimator,
+    use_threads,
+)
+from tomolearn.cli._run_log import add_log_argument, check_log, write_log
 from tomolearn.cli._scan_arguments import check_output, keep_inputs
 from tomolearn.cli._scan_data import add_training_scan_arguments, open_training_scan
 
@@ -59,7 +66,7 @@ def add_arguments(parser):
         out.add_argument("-o", "--output", required=True, metavar="PATH", help="model file to write: model.tomo")
         out.add_argument("--resume", action="store_true", help="go on with a training that was broken off")
         out.add_argument("--overwrite", action="store_true", help="replace an existing model, or begin anew")
-        out.add_argument("--log", metavar="JSON", help="record of parameters, versions, history and times")
+        add_log_argument(out)
         add_parameter_arguments(network)
         add_machine_arguments(network)
         network.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -102,7 +109,7 @@ def run(arguments):
     use_threads(arguments)
     leftover = f"{arguments.output}.checkpoint"
     _check_output(arguments, leftover)
-    estimator = make_estimator(name, arguments)
+    estimator = checked(make_estimator(known_estimators()[name], arguments))
     began = time.time()
     data = (
         open_training_scan(arguments, estimator) if kind == "scan" else open_training_data(kind, arguments, estimator)
@@ -142,11 +149,7 @@ def _check_output(arguments, checkpoint):
     if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
         raise FileNotFoundError(f"--output: the folder of {path} does not exist; make it first.")
     keep_inputs(arguments)
-    if arguments.log is not None:
-        check_log(arguments.log)
-        keep_inputs(arguments, "log")
-        if os.path.abspath(arguments.log) in map(os.path.abspath, (path, checkpoint)):
-            raise ValueError(f"--log must have another name than the model; got {arguments.log} for both.")
+    check_log(arguments, path, checkpoint)
     if unfinished and not (arguments.resume or arguments.overwrite):
         raise FileExistsError(
             f"{checkpoint} is what a training has left that was broken off; --resume goes on with it, --overwrite "

@@ -6,6 +6,7 @@ import textwrap
 
 import numpy as np
 
+from tomolearn._colors import COLORS
 from tomolearn._validation import as_tensor, check_finite, check_integer, check_real
 from tomolearn.metrics import psnr, ssim
 
@@ -39,9 +40,6 @@ __all__ = [
     "wrapped",
 ]
 
-# Okabe and Ito's colours, which readers of every kind of colour vision tell apart, without black and yellow: black is
-# that of the truth, and yellow is hardly seen on white. https://jfly.uni-koeln.de/color/
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DIFFERENCE = "RdBu_r"
 SHOWN = (0.5, 99.8)  # percentiles of an image that become black and white
 TITLE, TEXT = 11, 10  # sizes in points, legible where a figure of 10 x 5.6 inches fills a slide

@@ -4,9 +4,9 @@ import importlib
 
 import numpy as np
 
+from tomolearn._colors import class_colors
 from tomolearn._validation import check_real
 from tomolearn.display._panels import (
-    COLORS,
     TEXT,
     WIDTH,
     add_scale_bar,
@@ -25,8 +25,6 @@ from tomolearn.metrics import dice
 
 __all__ = ["SegmentationDisplay"]
 
-# On grey images the light ones of Okabe and Ito's colours are seen best.
-CLASS_COLORS = (COLORS[4], COLORS[5], COLORS[2], "#F0E442", COLORS[3], COLORS[0], COLORS[1])
 WRONG = "#D55E00"
 MOST_IN_LEGEND = 12
 
@@ -288,11 +286,7 @@ class SegmentationDisplay:
     def _palette(self):
         """A colour for each class, none for the background."""
         colored = [label for label in self.classes if label != self.background]
-        rgb = importlib.import_module("matplotlib.colors").to_rgb
-        if len(colored) <= len(CLASS_COLORS):
-            return {label: rgb(color) for label, color in zip(colored, CLASS_COLORS, strict=False)}
-        viridis = importlib.import_module("matplotlib").colormaps["viridis"]
-        return {label: viridis(k / (len(colored) - 1))[:3] for k, label in enumerate(colored)}
+        return dict(zip(colored, class_colors(len(colored)), strict=True))
 
     def _colored(self, labels, alpha):
         """Labels as colours with an opacity, (rows, columns, 4)."""

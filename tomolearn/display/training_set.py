@@ -55,7 +55,7 @@ def check_training_set(
     *,
     features="pca",
     n_features=50,
-    contamination=0.05,
+    false_alarm_rate=0.05,
     perplexity=30,
     image_shape=None,
     n_thumbnails=40,
@@ -75,7 +75,7 @@ def check_training_set(
         What samples are compared by; see `TrainingSetDetector`.
     n_features : int, default=50
         Principal components that are kept of these.
-    contamination : float, default=0.05
+    false_alarm_rate : float, default=0.05
         Share of samples of the kind of the training set that is called outside.
     perplexity : float, default=30
         Of the map; lower where there are fewer than 91 samples.
@@ -119,7 +119,7 @@ def check_training_set(
     detector = TrainingSetDetector(
         features=features,
         n_features=n_features,
-        contamination=contamination,
+        false_alarm_rate=false_alarm_rate,
         image_shape=image_shape,
         random_state=random_state,
         device=device,
@@ -129,7 +129,7 @@ def check_training_set(
     n, n_out = len(scores), int(outliers.sum())
     sentence = (
         f"{n_out} of {n} samples lie outside the training set "
-        f"(of samples of the same kind about {round(contamination * n)} would)."
+        f"(of samples of the same kind about {round(false_alarm_rate * n)} would)."
     )
     rng = np.random.default_rng(random_state)
     old_shown, new_shown = (_some(count, rng) for count in (len(detector.reference_), n))

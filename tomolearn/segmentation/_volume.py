@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from tomolearn._colors import class_colors
 from tomolearn.io import ArraySource, open_volume
 from tomolearn.io.source import Source
 from tomolearn.streaming.images import VolumeOutput, predict_to_files
@@ -57,7 +58,7 @@ def _smallest(low, high):
 
 def _matplotlib():
     try:
-        return [importlib.import_module(f"matplotlib{name}") for name in ("", ".figure", ".colors")]
+        return [importlib.import_module(f"matplotlib{name}") for name in (".figure", ".colors")]
     except ImportError as error:
         raise ImportError("overlays need matplotlib: pip install 'tomolearn[plot]'.") from error
 
@@ -75,17 +76,24 @@ def _reduced(volume, k):
     )
 
 
+def _shades(values):
+    """Two labels are black and white; of more, 0 is black and the others have the colours of `SegmentationDisplay`."""
+    if len(values) == 2:
+        return ["black", "white"]
+    colored = iter(class_colors(int(np.count_nonzero(values))))
+    return [next(colored) if value else (0.0, 0.0, 0.0) for value in values]
+
+
 def _draw(modules, path, image, labels, values, names):
     """Image and labels side by side, with the names of the labels in their colours."""
-    matplotlib, figures, colors = modules
+    figures, colors = modules
     figure = figures.Figure(figsize=(12, 6), dpi=min(200, max(100, max(image.shape) / 5)), layout="constrained")
     left, right = figure.subplots(1, 2)
     image, k = image.astype(np.float32), len(values)
     low, high = np.percentile(image, TAILS)
     left.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), interpolation="nearest")
     left.set_title("image")
-    palette = matplotlib.colormaps["gray" if k == 2 else "tab10" if k <= 10 else "nipy_spectral"]
-    shades = colors.ListedColormap(palette(np.arange(k) if 2 < k <= 10 else np.linspace(0, 1, k)))
+    shades = colors.ListedColormap(_shades(values))
     numbers = np.searchsorted(values, labels)
     shown = right.imshow(numbers, cmap=shades, vmin=-0.5, vmax=k - 0.5, interpolation="nearest")
     right.set_title("labels")
