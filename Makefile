@@ -38,8 +38,9 @@ demo: $(RECORD)/built  ## raw scan to volumes, trained models, a table and a sli
 	$(PY) examples/demo.py --out demo
 
 test: lint $(RECORD)/built $(RECORD)/nvcc  ## lint, then the whole suite: unit tests, doctests, sanitizers, CUDA build, coverage
-	@# One thread for each process, those that tests start too: as many processes as processors run side by side.
-	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term
+	@# One thread for each process, those that tests start too: as many processes as processors run side by side. Many
+	@# tests start a Python; without bytecode each would compile the package anew.
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term
 
 cuda-check: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/nvcc  ## of the suite: the CUDA build, the kernels emulated
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile tests/test_cuda_*.py tests/test_emulator.py

@@ -67,10 +67,10 @@ for name, stack in fresh.items():
 # --------------------
 #
 # A map shows groups; it is no test. `TrainingSetDetector` is calibrated on held-out samples of the training set: of
-# fresh samples of the same kind it flags about ``contamination``. A network that has learned from shapes alone should
-# not be asked about ellipses and foams:
+# fresh samples of the same kind it flags about ``false_alarm_rate``. A network that has learned from shapes alone
+# should not be asked about ellipses and foams:
 
-detector = TrainingSetDetector(contamination=0.05).fit(library["shapes"])
+detector = TrainingSetDetector(false_alarm_rate=0.05).fit(library["shapes"])
 for name, stack in sinograms(100, seed=2).items():
     print(f"{name:<10}{np.mean(detector.predict(stack) == -1):.0%} flagged")
 

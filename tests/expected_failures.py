@@ -13,17 +13,12 @@ _NEAR = (
     "new samples are placed on a frozen map, each where its neighbours pull it: those of fit land near their places, "
     "not on them to 0.01; to look them up would be a branch on the identity of data"
 )
-_HELD_OUT = (
-    "its contamination is the share of fresh samples of the same kind that is flagged; the check counts those of fit, "
-    "which are their own nearest neighbours"
-)
 EXPECTED_FAILED_CHECKS = {
     "AlexNetClassifier": {"check_methods_subset_invariance": _FLOAT32},
     "AlexNetRegressor": {"check_methods_subset_invariance": _FLOAT32},
     "IRadonMAPReconstructor": {"check_methods_subset_invariance": _FLOAT32},
     "TomoGANDenoiser": {"check_methods_subset_invariance": _FLOAT32},
     "TSNEReducer": {"check_transformer_data_not_an_array": _NEAR, "check_transformer_general": _NEAR},
-    "TrainingSetDetector": {"check_outliers_fit_predict": _HELD_OUT, "check_outliers_train": _HELD_OUT},
     "PaganinFilter": {
         "check_methods_sample_order_invariance": _NEIGHBOURS,
         "check_methods_subset_invariance": _NEIGHBOURS,

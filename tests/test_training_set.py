@@ -224,20 +224,20 @@ def test_what_components_leave_out_counts_either_way(images):
 
 
 @pytest.mark.parametrize("n_train", [60, 400])
-@pytest.mark.parametrize("contamination", [0.05, 0.2])
-def test_so_many_fresh_samples_are_flagged(n_train, contamination):
+@pytest.mark.parametrize("false_alarm_rate", [0.05, 0.2])
+def test_so_many_fresh_samples_are_flagged(n_train, false_alarm_rate):
     """Components that were fitted to the training samples leave less of them out: only held-out ones tell the share."""
     rng = np.random.default_rng(5)
     shares = []
     for _ in range(10):
         patterns = rng.normal(size=(5, 100))
         train, fresh = (rng.normal(size=(n, 5)) @ patterns + rng.normal(size=(n, 100)) for n in (n_train, 300))
-        detector = TrainingSetDetector(contamination=contamination, n_features=20).fit(train)
+        detector = TrainingSetDetector(false_alarm_rate=false_alarm_rate, n_features=20).fit(train)
         assert len(detector.held_out_scores_) == n_train and (np.diff(detector.held_out_scores_) >= 0).all()
         shares.append((detector.predict(fresh) < 0).mean())
     # The shares of the trainings scatter by the held-out samples of each.
-    error = 3 * np.sqrt(contamination * (1 - contamination) * (1 / n_train + 1 / 300) / 10)
-    assert contamination * 0.7 - error < np.mean(shares) < contamination + error
+    error = 3 * np.sqrt(false_alarm_rate * (1 - false_alarm_rate) * (1 / n_train + 1 / 300) / 10)
+    assert false_alarm_rate * 0.7 - error < np.mean(shares) < false_alarm_rate + error
 
 
 def test_strangers_are_told_from_fresh_samples():
@@ -287,8 +287,8 @@ def test_stacks_flat_images_and_sources_are_one(images):
         ({"n_features": 0}, ValueError, "n_features must be"),
         ({"n_neighbors": 0}, ValueError, "n_neighbors must be"),
         ({"n_neighbors": 80}, ValueError, "at least 101 samples for n_neighbors=80.*got n_samples=90"),
-        ({"contamination": 0}, ValueError, "contamination must be"),
-        ({"contamination": 0.6}, ValueError, "contamination must be"),
+        ({"false_alarm_rate": 0}, ValueError, "false_alarm_rate must be"),
+        ({"false_alarm_rate": 0.6}, ValueError, "false_alarm_rate must be"),
         ({"random_state": -1}, ValueError, "random_state must be"),
         ({"device": "tpu"}, ValueError, "device must be"),
     ],

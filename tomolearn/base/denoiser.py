@@ -98,7 +98,7 @@ class Denoiser(ImagePredictor, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         """
         return self.predict(X)
 
-    def score(self, X, y):
+    def score(self, X, y, sample_weight=None):
         """Variance-weighted R2 of the images: 1 - SSE / SST over all pixels.
 
         SSE is the sum of the squared errors; SST that of the squared differences between the true images and their
@@ -111,6 +111,10 @@ class Denoiser(ImagePredictor, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         y : array-like of shape (n, rows, columns) or (n, rows * columns)
             Clean images. With flat ``X`` and without ``image_shape`` also (n,) or (n, 1): one value for all the pixels
             of an image.
+        sample_weight : array-like of shape (n,), default=None
+            How often each slice counts, not below zero: two as if it were there twice, zero as if it were not. None:
+            each once. In pipelines and searches under metadata routing, ``set_score_request(sample_weight=True)`` asks
+            for it.
 
         Returns
         -------
@@ -119,12 +123,13 @@ class Denoiser(ImagePredictor, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Raises
         ------
         ValueError
-            If ``y`` is not finite, has another shape, or all its images are the same.
+            If ``y`` is not finite, has another shape, or all its images that count are the same, or ``sample_weight``
+            is not ``n`` numbers from zero on, some above it.
         """
         images = self.predict(X)
         shape = images.shape[1:] if images.ndim == 3 else self.image_shape_
         y = check_targets(y, len(images), shape, weak=images.ndim == 2 and self.image_shape is None)
-        return variance_weighted_r2(y, images.reshape(len(images), -1))
+        return variance_weighted_r2(y, images.reshape(len(images), -1), sample_weight)
 
     def consistency(self, X, sinograms, angles, *, center=None, detector_spacing=1.0, angle_unit=None):
         """Denoise slices, project them, and report where they contradict the measured data.

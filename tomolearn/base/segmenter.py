@@ -8,6 +8,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import ClassifierTags
 from sklearn.utils.validation import check_is_fitted
 
+from tomolearn._validation import check_sample_weight
 from tomolearn.base.image_predictor import ImagePredictor
 from tomolearn.base.targets import check_targets
 from tomolearn.metrics import dice
@@ -138,7 +139,7 @@ class Segmenter(ImagePredictor, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         """
         return self.predict_proba(X)
 
-    def score(self, X, y):
+    def score(self, X, y, sample_weight=None):
         """Mean Dice coefficient of the classes that are present in ``y``, each counted over all its pixels.
 
         Pixels of ``ignore_label`` do not count.
@@ -150,6 +151,10 @@ class Segmenter(ImagePredictor, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         y : array-like of shape (n, rows, columns) or (n, rows * columns)
             Masks: labels of the pixels. With flat ``X`` and without ``image_shape`` also (n,) or (n, 1): one label for
             all the pixels of an image.
+        sample_weight : array-like of shape (n,), default=None
+            How often each slice counts, not below zero: two as if it were there twice, zero as if it were not. None:
+            each once. In pipelines and searches under metadata routing, ``set_score_request(sample_weight=True)`` asks
+            for it.
 
         Returns
         -------
@@ -158,15 +163,22 @@ class Segmenter(ImagePredictor, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         Raises
         ------
         ValueError
-            If ``y`` has another shape, holds labels that are not of ``classes_``, or no pixel of it counts.
+            If ``y`` has another shape, holds labels that are not of ``classes_``, or no pixel of it counts, or
+            ``sample_weight`` is not ``n`` numbers from zero on, some above it.
         """
         predicted = self.predict(X)
         shape = predicted.shape[1:] if predicted.ndim == 3 else self.image_shape_
         y = check_targets(y, len(predicted), shape, weak=predicted.ndim == 2 and self.image_shape is None)
         y, predicted = whole_numbers(y, "y"), predicted.reshape(len(predicted), -1)
+        if sample_weight is not None:
+            weights = check_sample_weight(sample_weight, len(y))
+            counted = weights > 0
+            y, predicted, sample_weight = y[counted], predicted[counted], weights[counted]
         if self.ignore_label is not None:
             counts = y != self.ignore_label
             y, predicted = y[counts], predicted[counts]
+            if sample_weight is not None:
+                sample_weight = np.repeat(sample_weight, counts.sum(axis=1))
         present = np.unique(y)
         if not present.size:
             raise ValueError(f"y must hold a labelled pixel; all of them have ignore_label={self.ignore_label}.")
@@ -177,7 +189,7 @@ class Segmenter(ImagePredictor, ClassNamePrefixFeaturesOutMixin, TransformerMixi
                 f"y must hold labels of classes_ {self.classes_.tolist()}; got {unknown[:SHOWN]}{more}. Fit on masks "
                 "that show them, or set ignore_label."
             )
-        return dice(y, predicted, labels=present)
+        return dice(y, predicted, labels=present, sample_weight=sample_weight)
 
     @property
     def _n_features_out(self):

@@ -29,7 +29,7 @@ class TrainingSetDetector(FeatureInput, ModelFiles, OutlierMixin, BaseEstimator)
     training sample [1]_, and the norm of what the principal components leave out of it [2]_. Both are compared with
     what they are for training samples that were held out: the set is cut into five parts, and each is measured by
     features and neighbours of the other four. The score is minus the larger deviation, in standard deviations, upwards
-    for the distance and either way for what is left out, and the threshold is the quantile ``contamination`` of the
+    for the distance and either way for what is left out, and the threshold is the quantile ``false_alarm_rate`` of the
     held-out scores: about that share of fresh samples of the same kind is flagged [3]_.
 
     Parameters
@@ -43,7 +43,7 @@ class TrainingSetDetector(FeatureInput, ModelFiles, OutlierMixin, BaseEstimator)
         all their values.
     n_neighbors : int, default=5
         The neighbour whose distance is measured.
-    contamination : float, default=0.05
+    false_alarm_rate : float, default=0.05
         Share of fresh samples of the kind of the training set that is flagged, above 0 and at most 0.5. A share below
         1 / (samples + 1) cannot be kept: the threshold is then the lowest score of a held-out sample.
     image_shape : tuple of two int, default=None
@@ -108,7 +108,7 @@ class TrainingSetDetector(FeatureInput, ModelFiles, OutlierMixin, BaseEstimator)
         features="pca",
         n_features=50,
         n_neighbors=5,
-        contamination=0.05,
+        false_alarm_rate=0.05,
         image_shape=None,
         random_state=0,
         device="auto",
@@ -116,7 +116,7 @@ class TrainingSetDetector(FeatureInput, ModelFiles, OutlierMixin, BaseEstimator)
         self.features = features
         self.n_features = n_features
         self.n_neighbors = n_neighbors
-        self.contamination = contamination
+        self.false_alarm_rate = false_alarm_rate
         self.image_shape = image_shape
         self.random_state = random_state
         self.device = device
@@ -150,7 +150,7 @@ class TrainingSetDetector(FeatureInput, ModelFiles, OutlierMixin, BaseEstimator)
             If components of that many values do not fit into memory.
         """
         n_neighbors = check_integer(self.n_neighbors, "n_neighbors", low=1)
-        contamination = check_real(self.contamination, "contamination", low=0, high=0.5, open_low=True)
+        false_alarm_rate = check_real(self.false_alarm_rate, "false_alarm_rate", low=0, high=0.5, open_low=True)
         random_state = check_integer(self.random_state, "random_state", low=0, high=2**32 - 1)
         X = self._samples(X, reset=True)
         n, fewest = len(X), -(-N_FOLDS * n_neighbors // (N_FOLDS - 1)) + 1
@@ -173,7 +173,7 @@ class TrainingSetDetector(FeatureInput, ModelFiles, OutlierMixin, BaseEstimator)
         self.calibration_ = np.stack([measures.mean(axis=0), np.maximum(measures.std(axis=0), ROUNDING)])
         self.held_out_scores_ = np.sort(self._scores(measures))
         # The rank of a fresh score among the held-out ones is as likely to be any: k of n + 1 lie below the k-th.
-        rank = max(int(contamination * (len(self.held_out_scores_) + 1)), 1)
+        rank = max(int(false_alarm_rate * (len(self.held_out_scores_) + 1)), 1)
         self.offset_ = float(self.held_out_scores_[rank - 1] - ROUNDING / self.calibration_[1].min())
         return self
 

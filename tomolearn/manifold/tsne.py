@@ -65,7 +65,7 @@ class TSNEReducer(FeatureInput, ModelFiles, ClassNamePrefixFeaturesOutMixin, Tra
     n_features : int, default=50
         Principal components that are kept of these; what they leave out is one value more. Vectors that are not longer
         keep all their values.
-    contamination : float, default=0.05
+    false_alarm_rate : float, default=0.05
         Share of samples of the kind of the training set that ``predict`` calls outliers.
     image_shape : tuple of two int, default=None
         Rows and columns of an image, for flat ``X`` of images. None: a row of flat ``X`` is one of a table.
@@ -142,7 +142,7 @@ class TSNEReducer(FeatureInput, ModelFiles, ClassNamePrefixFeaturesOutMixin, Tra
         method="auto",
         features="pca",
         n_features=50,
-        contamination=0.05,
+        false_alarm_rate=0.05,
         image_shape=None,
         random_state=None,
         device="auto",
@@ -160,7 +160,7 @@ class TSNEReducer(FeatureInput, ModelFiles, ClassNamePrefixFeaturesOutMixin, Tra
         self.method = method
         self.features = features
         self.n_features = n_features
-        self.contamination = contamination
+        self.false_alarm_rate = false_alarm_rate
         self.image_shape = image_shape
         self.random_state = random_state
         self.device = device
@@ -411,7 +411,7 @@ class TSNEReducer(FeatureInput, ModelFiles, ClassNamePrefixFeaturesOutMixin, Tra
             features=self.features,
             n_features=self.n_features,
             n_neighbors=min(N_NEIGHBORS, max(1, (n - 1) * 4 // 5)),  # some are held out
-            contamination=self.contamination,
+            false_alarm_rate=self.false_alarm_rate,
             image_shape=self.image_shape,
             random_state=random_state,
             device=self.device,
