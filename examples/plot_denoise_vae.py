@@ -43,7 +43,7 @@ clean_test, noisy_test = discs(60, seed=1)
 # that are larger than ``patch_shape`` are cut into patches that overlap.
 
 denoiser = VAEDenoiser(
-    patch_shape=(SIZE, SIZE), latent_dim=8, learning_rate=4e-3, batch_size=16, max_epochs=25, random_state=0
+    patch_shape=(SIZE, SIZE), latent_dim=8, learning_rate=4e-3, batch_size=16, max_epochs=16, random_state=0
 ).fit(noisy, clean)
 images = {"noisy": noisy_test, "VAE": denoiser.predict(noisy_test)}
 for name, stack in images.items():

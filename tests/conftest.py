@@ -15,6 +15,7 @@ IN_CI = os.environ.get("CI", "").lower() == "true"
 
 # Tracing makes a test half as long again. Slow tests, and these, go through lines that others reach with less.
 UNTRACED = {
+    "test_center",
     "test_contract_output",
     "test_contract_pipelines",
     "test_denoising",
@@ -22,8 +23,14 @@ UNTRACED = {
     "test_estimators_slow",
     "test_io_fuzz",
     "test_laws",
+    "test_learned",
+    "test_learned_shapes",
     "test_migration",
+    "test_model_files",
+    "test_networks",
+    "test_noise2inverse",
     "test_patches",
+    "test_reconstruction",
     "test_segmenter",
     "test_sinks",
     "test_training",

@@ -1,6 +1,7 @@
 """The rules of CONTRIBUTING.md that a program can read: import directions, lengths, what library code must not hold."""
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -8,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+parsed = functools.cache(ast.parse)  # of each file for all tests
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "tomolearn").rglob("*.py"))
@@ -73,7 +76,7 @@ def wrong_imports(source, module, rooms=ROOMS):
     else:
         return [f"{module}: the table in CONTRIBUTING.md has no room {own}"]
     found = []
-    for line, name in imported_modules(ast.parse(source), module):
+    for line, name in imported_modules(parsed(source), module):
         parts = name.split(".")
         room = parts[1] if len(parts) > 1 else "__init__"
         if parts[0] != "tomolearn" or room == "__version__":  # a text, there before any room is imported
@@ -151,7 +154,7 @@ def allowed_packages():
 
 def foreign_imports(source, required, optional):
     """Imports of what nobody declared, and optional packages imported where the module is read."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     at_once = {node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -205,7 +208,7 @@ def long_things(path, text):
     if lines > MAX_FILE:
         yield f"{path}: {lines} lines, at most {MAX_FILE}"
     if path.endswith(".py"):
-        for function in functions_of(ast.parse(text)):
+        for function in functions_of(parsed(text)):
             if body_lines(function) > MAX_FUNCTION:
                 lines = body_lines(function)
                 yield f"{path}:{function.lineno}: {function.name} has {lines} lines, at most {MAX_FUNCTION}"
@@ -225,7 +228,7 @@ def test_long_things_are_found():
 
 
 def forbidden_code(source, may_print):
-    tree = ast.parse(source)
+    tree = parsed(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Assert):
             yield f"{node.lineno}: assert"

@@ -41,7 +41,7 @@ def test_levels_are_what_the_machine_has():
 @pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-6), (torch.float64, 1e-12)])
 def test_dot(draw, level, dtype, bound):
     rng = np.random.default_rng(1)
-    for trial in range(200):
+    for trial in range(100):
         checks.check_dot(draw(rng), rng, (1, 2, 7, 17)[trial % 4], dtype, bound)
 
 
@@ -49,7 +49,7 @@ def test_dot(draw, level, dtype, bound):
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 2e-5), (torch.float64, 1e-12)])
 def test_slow_reference(draw, level, n_slices, dtype, tolerance):
     rng = np.random.default_rng(2)
-    for _ in range(12):
+    for _ in range(8):
         checks.check_slow_reference(draw(rng), rng, n_slices, dtype, tolerance)
 
 

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "sanitizers"
 CXX = os.environ.get("CXX", "c++").split()
 KINDS = {
-    "address": ("address,undefined", ["libasan.so", "libubsan.so", "libstdc++.so"], 24),
-    "thread": ("thread", ["libtsan.so", "libstdc++.so"], 4),
+    "address": ("address,undefined", ["libasan.so", "libubsan.so", "libstdc++.so"], 16),
+    "thread": ("thread", ["libtsan.so", "libstdc++.so"], 3),
 }
 REPORT = re.compile(r"AddressSanitizer|ThreadSanitizer|runtime error:")
 

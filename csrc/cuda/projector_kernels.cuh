@@ -206,7 +206,7 @@ TOMO_HD Lines lines_of_ray(const RayTask& task, const RayView& v, double u0) {
           static_cast<int>(fmax(0.0, fmin(n, ceil(fmax(one, other)) + 1)))};
 }
 
-// A thread owns a ray of N slices, a block neighbouring rays of 8 angles. Its warps wait for each other every few lines of
+// A thread owns a ray of N slices, a block neighbouring rays of 4 angles. Its warps wait for each other every few lines of
 // the image, so that they find in the cache what another has loaded. packed: (groups, lines, padded pixels, LANES).
 template <class S, int N, int LANES, bool WIDE>
 TOMO_KERNEL(kRayThreads)

@@ -70,9 +70,8 @@ def tv(A, y, *, regularization=0.01, max_iter=200, x0=None, nonnegative=False, w
     strength = check_real(regularization, "regularization", low=0)
     x = start(A, y, x0)
     D = GradientOperator(A.domain_shape)
-    scale = (
-        A._slice_norms(device=y.device).clamp_(min=1e-12).to(y.dtype).view(-1, 1, 1)
-    )  # slices of other centres, other norms
+    # Slices of other centres have other norms.
+    scale = A._slice_norms(device=y.device).clamp_(min=1e-12).to(y.dtype).view(-1, 1, 1)
     nu = scale / D.norm()  # A and nu D then have the same norm, and the pair [A; nu D] has sqrt(2) times that
     tau = sigma = 1 / (1.02 * 2**0.5 * scale)  # 2 %: power iteration finds the norm from below
     bound = (strength / nu)[:, None]
