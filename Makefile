@@ -26,7 +26,10 @@ endif
 
 # constraints.txt with torch pinned to what stage 2 installed: no later call can replace it.
 CONSTRAINTS := $(RECORD)/constraints.txt
-PIP := $(PY) -m pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS)
+# pip would compile all files of all packages to bytecode, for more than a minute; what is used is compiled at first use,
+# and kept.
+unexport PYTHONDONTWRITEBYTECODE
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile -c $(CONSTRAINTS)
 # Prints one list of requirements of pyproject.toml.
 REQUIREMENTS := $(PY) -c 'import functools, sys, tomllib; \
 	print(*functools.reduce(dict.get, sys.argv[1:], tomllib.load(open("pyproject.toml", "rb"))), sep="\n")'
@@ -38,9 +41,8 @@ demo: $(RECORD)/built  ## raw scan to volumes, trained models, a table and a sli
 	$(PY) examples/demo.py --out demo
 
 test: lint $(RECORD)/built $(RECORD)/nvcc  ## lint, then the whole suite: unit tests, doctests, sanitizers, CUDA build, coverage
-	@# One thread for each process, those that tests start too: as many processes as processors run side by side. Many
-	@# tests start a Python; without bytecode each would compile the package anew.
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term
+	@# One thread for each process, those that tests start too: as many processes as processors run side by side.
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term
 
 cuda-check: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/nvcc  ## of the suite: the CUDA build, the kernels emulated
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile tests/test_cuda_*.py tests/test_emulator.py
