@@ -117,8 +117,12 @@ def test_a_perfect_result_has_no_finite_psnr(models, folder, capsys):
     assert main(["infer", models["denoiser"], "-ld", "noisy.npy", "-o", "out.npy", "--quiet"]) == 0
     again = ["-o", "again.npy", "--truth", "out.npy", "--log", "run.json"]
     assert main(["infer", models["denoiser"], "-ld", "noisy.npy", *again]) == 0
-    assert "PSNR infinite, SSIM 1.0000, means over 6 slices against out.npy" in capsys.readouterr().out
-    assert json.loads((folder / "run.json").read_text())["quality"]["psnr"] is None
+    exact = np.load("out.npy")
+    ratio, similarity = (metric(exact, NOISY, data_range=float(np.ptp(exact))) for metric in (psnr, ssim))
+    before = f"(before: PSNR {ratio:.2f} dB, SSIM {similarity:.4f})"
+    assert f"PSNR infinite, SSIM 1.0000 {before}, means over 6 slices against out.npy" in capsys.readouterr().out
+    run = json.loads((folder / "run.json").read_text())
+    assert run["quality"]["psnr"] is None and run["quality_before"]["psnr"] == pytest.approx(ratio)
 
 
 def test_pipelines_store_integers_and_meet_a_truth(folder, capsys):

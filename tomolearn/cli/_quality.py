@@ -65,15 +65,15 @@ def known_range(source, shape):
     return Truth(source, high - low)
 
 
-def quality_of(path, truth, value_range=None):
+def quality_of(volume, truth, value_range=None):
     """PSNR and SSIM of a volume, as it stands in its file.
 
     Parameters
     ----------
-    path : path-like
-        The volume.
+    volume : Source
+        Slices.
     truth : Truth
-        Of its shape.
+        Of their shape.
     value_range : tuple of two float, default=None
         The values that its least and greatest integer stand for, where it holds integers.
 
@@ -88,13 +88,12 @@ def quality_of(path, truth, value_range=None):
     from tomolearn.metrics import psnr, ssim
 
     found = []
-    with open_image_stack(str(path)) as volume:
-        for k in range(len(volume)):
-            image, true = volume.read_block(k, k + 1)[0].astype(np.float64), truth.source.read_block(k, k + 1)[0]
-            if value_range is not None:
-                limits = np.iinfo(volume.dtype)
-                image = np.interp(image, (limits.min, limits.max), value_range)
-            found.append([metric(true, image, data_range=truth.data_range) for metric in (psnr, ssim)])
+    for k in range(len(volume)):
+        image, true = volume.read_block(k, k + 1)[0].astype(np.float64), truth.source.read_block(k, k + 1)[0]
+        if value_range is not None:
+            limits = np.iinfo(volume.dtype)
+            image = np.interp(image, (limits.min, limits.max), value_range)
+        found.append([metric(true, image, data_range=truth.data_range) for metric in (psnr, ssim)])
     ratio, similarity = np.mean(found, axis=0).tolist()
     return {
         "psnr": ratio if math.isfinite(ratio) else None,
@@ -103,10 +102,17 @@ def quality_of(path, truth, value_range=None):
     }
 
 
-def told(quality, n, name):
-    """One line on it."""
-    ratio = "infinite" if quality["psnr"] is None else f"{quality['psnr']:.2f} dB"
+def told(quality, n, name, before=None):
+    """One line on it; ``before``: the quality of the slices that went in, where they can be compared."""
+    line = _pair(quality)
+    if before is not None:
+        line += f" (before: {_pair(before)})"
     return (
-        f"PSNR {ratio}, SSIM {quality['ssim']:.4f}, means over {n} slices against {name}; data range "
-        f"{quality['data_range']:.4g}, maximum minus minimum of all of it"
+        f"{line}, means over {n} slices against {name}; data range {quality['data_range']:.4g}, maximum minus minimum "
+        "of all of it"
     )
+
+
+def _pair(quality):
+    ratio = "infinite" if quality["psnr"] is None else f"{quality['psnr']:.2f} dB"
+    return f"PSNR {ratio}, SSIM {quality['ssim']:.4f}"

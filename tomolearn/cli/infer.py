@@ -136,10 +136,15 @@ def run(arguments):
         say(f"wrote {path}: {n} slices by a {type(estimator).__name__} in {seconds:.1f} s, {n / seconds:.1f} slices/s")
         for line in counted(counts):
             say(line)
-        quality = None if truth is None else quality_of(path, truth, arguments.range)
+        quality = before = None
+        if truth is not None:
+            with open_image_stack(str(path)) as volume:
+                quality = quality_of(volume, truth, arguments.range)
+            if given == "images" and tuple(source.shape) == tuple(work.shape):
+                before = quality_of(source, truth)
         data = describe_scan(source) if given == "scan" else describe_stack(given, source)
     if quality is not None:
-        say(told(quality, n, truth.source.name))
+        say(told(quality, n, truth.source.name, before))
     facts = {
         "data": [data],
         "shape": list(work.shape),
@@ -147,7 +152,12 @@ def run(arguments):
         "range": arguments.range,
         "counts": counts,
     }
-    write_run(arguments, estimator, began, facts | {"slices_per_second": n / seconds, "quality": quality})
+    write_run(
+        arguments,
+        estimator,
+        began,
+        facts | {"slices_per_second": n / seconds, "quality": quality, "quality_before": before},
+    )
     return 0
 
 
