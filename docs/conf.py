@@ -45,7 +45,7 @@ sphinx_gallery_conf = {
 
 def unlink(app, what, name, obj, options, lines):
     """Links of methods that scikit-learn's classes give: their labels stand on scikit-learn's pages."""
-    if getattr(obj, "__module__", "").startswith("sklearn"):
+    if (getattr(obj, "__module__", None) or "").startswith("sklearn"):
         lines[:] = [re.sub(r":ref:`([^<`]+) <[^>]+>`", r"\1", line) for line in lines]
 
 
