@@ -41,7 +41,7 @@ KERNEL_FLAGS = [
     "-fno-signed-zeros",
     "-Wno-maybe-uninitialized",
 ]
-KERNELS = ["csrc/cpu/projector_kernels.cpp", "csrc/cpu/median_kernels.cpp"]
+KERNELS = [f"csrc/cpu/{name}_kernels.cpp" for name in ("fourier", "projector", "median")]
 LEVELS = {"baseline": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     LEVELS["avx2"] = ["-march=x86-64-v3"]

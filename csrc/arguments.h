@@ -32,13 +32,17 @@ inline void check_floating(const Tensor& in, const char* name, Half half, const 
 
 enum class Direction { project, backproject };
 
+inline void check_center(const Tensor& center, int64_t n_angles, int64_t n_slices) {
+  STD_TORCH_CHECK(center.is_cpu() && center.scalar_type() == ScalarType::Double && center.dim() == 2 && center.is_contiguous(),
+                  "center must be a contiguous float64 tensor (1 or slices, angles) on the CPU");
+  STD_TORCH_CHECK(center.size(1) == n_angles && (center.size(0) == 1 || center.size(0) == n_slices), "center has shape (",
+                  center.size(0), ", ", center.size(1), "), but there are ", n_slices, " slices and ", n_angles, " angles");
+}
+
 inline void check_geometry(const Tensor& angles, const Tensor& center, int64_t n_slices) {
   STD_TORCH_CHECK(angles.is_cpu() && angles.scalar_type() == ScalarType::Double && angles.dim() == 1 && angles.is_contiguous(),
                   "angles must be a contiguous float64 tensor (angles,) on the CPU");
-  STD_TORCH_CHECK(center.is_cpu() && center.scalar_type() == ScalarType::Double && center.dim() == 2 && center.is_contiguous(),
-                  "center must be a contiguous float64 tensor (1 or slices, angles) on the CPU");
-  STD_TORCH_CHECK(center.size(1) == angles.size(0) && (center.size(0) == 1 || center.size(0) == n_slices), "center has shape (",
-                  center.size(0), ", ", center.size(1), "), but there are ", n_slices, " slices and ", angles.size(0), " angles");
+  check_center(center, angles.size(0), n_slices);
 }
 
 inline void check_projector(Direction direction, const Tensor& in, const Tensor& angles, const Tensor& center, double spacing,

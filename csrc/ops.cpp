@@ -14,6 +14,12 @@ STABLE_TORCH_LIBRARY(tomolearn, m) {
   // The other matched pair: linear interpolation on the detector, which is what filtered back-projection wants.
   m.def("backproject(Tensor projections, Tensor angles, Tensor center, float spacing, int rows, int columns) -> Tensor");
   m.def("backproject_adjoint(Tensor images, Tensor angles, Tensor center, float spacing, int n_detectors) -> Tensor");
+  // A matched pair by way of frequencies, O(n^2 log n): rays on a grid of frequencies, and images from it. All tables are on
+  // the CPU and made by tomolearn/ops/fourier.py. index (2, angles) int32: angle, frequencies; rays (5, angles) float64:
+  // turned, column step, row step, offset, gain; tables float64: response, row scale, column scale, taps; sizes: detectors,
+  // padded, rows, columns, grid rows, grid columns, width, degree, edge. See cpu/fourier.h.
+  m.def("fourier_project(Tensor images, Tensor index, Tensor rays, Tensor center, Tensor tables, SymInt[] sizes) -> Tensor");
+  m.def("fourier_adjoint(Tensor projections, Tensor index, Tensor rays, Tensor center, Tensor tables, SymInt[] sizes) -> Tensor");
   // Patches on a regular grid, 2-D and 3-D, and the transpose. For each axis in turn `index` says which pixel every element
   // of every patch reads (-1: none) and `weight` (default 1) times what; both flat, on the CPU. See common/patches.h.
   m.def("extract_patches(Tensor images, Tensor index, Tensor? weight, SymInt[] counts, SymInt[] patch_shape) -> Tensor");

@@ -9,6 +9,7 @@ import torch
 
 from tomolearn._extension import has_kernels, load_operators
 from tomolearn.exceptions import ExtensionError
+from tomolearn.ops._register_fourier import register_fourier
 from tomolearn.ops._register_patches import register_patches
 
 __all__ = ["check_device", "operators"]
@@ -28,6 +29,7 @@ def operators():
             f"tomolearn::{name}", _gradient(getattr(ops, partner)), setup_context=_remember_geometry
         )
         torch.library.register_vmap(f"tomolearn::{name}", _vmap(getattr(ops, name)))
+    register_fourier(ops)
     register_patches(ops)
     torch.library.register_fake("tomolearn::sliding_median", lambda input, size: torch.empty_like(input))
     return ops
