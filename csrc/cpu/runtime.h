@@ -18,9 +18,11 @@ struct Jobs {
 // Runs worker(context, jobs) on torch's threads, as many as torch.set_num_threads allows; returns when all jobs are done.
 void run_jobs(int64_t count, void (*worker)(void* context, Jobs& jobs), void* context);
 
-// Memory of at least `bytes`, on huge pages where it is large. Throws std::bad_alloc.
+// Memory of at least `bytes`, on huge pages where it is large. Throws std::bad_alloc. Large blocks are kept for the next
+// call, up to a sixteenth of the machine's memory: for the system to clear fresh pages would take a third of the time of
+// some operators. What is kept is marked as free, so that the system takes it back as soon as memory is short.
 void* scratch_allocate(size_t bytes);
-void scratch_free(void* memory);
+void scratch_free(void* memory, size_t bytes);  // the same `bytes`
 
 // Asks for huge pages under a large result that is about to be written for the first time: its page faults cost as much as
 // some of the arithmetic.

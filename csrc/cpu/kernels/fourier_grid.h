@@ -122,7 +122,7 @@ TOMO_INLINE void spread_points(const FourierScan& scan, const Taps<T, W>& taps, 
         Number<T>* cell = cells + p.cell[k];
         const Number<T> value = values[r + k];
         __builtin_prefetch(values + ahead + r + k);  // a few rays on, about the same frequencies: hides the page walk
-        TOMO_UNROLL for (int v = 0; v < Number<T>::parts; v++) TOMO_UNROLL for (int j = 0; j < W; j++) {
+        for (int v = 0; v < Number<T>::parts; v++) TOMO_UNROLL for (int j = 0; j < W; j++) {
           const Part<T> weighted = value.part[v] * w.column[j][k];
           Number<T>* c = cell + int64_t(j) * length;
           TOMO_UNROLL for (int i = 0; i < W; i++) c[i].part[v] += weighted * w.row[i][k];
@@ -143,7 +143,7 @@ TOMO_INLINE void gather_points(const FourierScan& scan, const Taps<T, W>& taps, 
       const int n = least(Points<T>::count, range.end - r);
       for (int k = 0; k < n; k++) {
         const Number<T>* cell = cells + p.cell[k];
-        TOMO_UNROLL for (int v = 0; v < Number<T>::parts; v++) {
+        for (int v = 0; v < Number<T>::parts; v++) {
           Part<T> sum = {};
           TOMO_UNROLL for (int j = 0; j < W; j++) {
             const Number<T>* c = cell + int64_t(j) * length;
@@ -220,7 +220,7 @@ TOMO_INLINE void spread_points(const FourierScan& scan, const SingleKernel<T, W>
     each_point(scan, kernel.columns, ray, strip, first, last, [&](int r, int cell, const T* column, T z) {
       T* const to = (T*)(cells + cell);
       const T value[2] = {values[r].re, values[r].im};
-      TOMO_UNROLL for (int v = 0; v < R::parts; v++) {
+      for (int v = 0; v < R::parts; v++) {
         const typename R::V weighted = everywhere<typename R::V>(value) * kernel.rows.evaluate(z, v);
         TOMO_UNROLL for (int j = 0; j < W; j++) {
           auto* c = (typename R::Unaligned*)(to + j * length) + v;
@@ -238,7 +238,7 @@ TOMO_INLINE void gather_points(const FourierScan& scan, const SingleKernel<T, W>
     each_point(scan, kernel.columns, ray, strip, first, last, [&](int r, int cell, const T* column, T z) {
       const T* const from = (const T*)(cells + cell);
       Complex<T> sum = {0, 0};
-      TOMO_UNROLL for (int v = 0; v < R::parts; v++) {
+      for (int v = 0; v < R::parts; v++) {
         typename R::V all = {};
         TOMO_UNROLL for (int j = 0; j < W; j++) {
           const auto* c = (const typename R::Unaligned*)(from + j * length) + v;

@@ -40,14 +40,15 @@ struct Vector {
 template <class T>
 class Buffer {
  public:
-  explicit Buffer(int64_t n) : data_(static_cast<T*>(scratch_allocate(size_t(n) * sizeof(T)))) {}
-  ~Buffer() { scratch_free(data_); }
+  explicit Buffer(int64_t n) : data_(static_cast<T*>(scratch_allocate(size_t(n) * sizeof(T)))), bytes_(size_t(n) * sizeof(T)) {}
+  ~Buffer() { scratch_free(data_, bytes_); }
   Buffer(const Buffer&) = delete;
   operator T*() { return data_; }
   operator const T*() const { return data_; }
 
  private:
   T* data_;
+  size_t bytes_;
 };
 
 template <class F>
