@@ -17,7 +17,7 @@ from tomolearn.operators import GradientOperator, RadonOperator
 from tomolearn.ops import backproject, extract_patches, radon, sliding_median, stitch_patches
 from tomolearn.ops.filters import filter_sinogram
 from tomolearn.reconstruction._splits import split_images
-from tomolearn.solvers import cgls, fbp, sirt, tv
+from tomolearn.solvers import cgls, fbp, fista_tv, sirt, tv
 
 BEAM = ParallelBeam(default_angles(6), 8)
 A = RadonOperator(BEAM)
@@ -58,7 +58,7 @@ def no_autocast(monkeypatch):
 FINITE, BELOW, CLIPPED = True, False, True  # are the data finite; is the residual below; was a step clipped
 
 
-@pytest.mark.parametrize("solver", [sirt, cgls, tv])
+@pytest.mark.parametrize("solver", [sirt, cgls, tv, fista_tv])
 def test_iterations_ask_nothing(solver):
     """But before the first: are the data finite?"""
     y = on_device(3, 6, 8)
@@ -66,17 +66,25 @@ def test_iterations_ask_nothing(solver):
     assert asked_by(solver, many, y, max_iter=3, x0=on_device(8, 8), answers=[FINITE]) == 1
     weights = [True, False, FINITE]  # all finite; any negative
     assert asked_by(solver, A, y, max_iter=3, weights=on_device(6, 8), answers=weights) == 3
+    assert asked_by(solver, A, y, max_iter=3, x0="fbp", nonnegative=solver is not cgls, answers=[FINITE]) == 1
 
 
-@pytest.mark.parametrize("solver", [sirt, cgls, tv])
+@pytest.mark.parametrize("solver", [sirt, cgls, tv, fista_tv])
 def test_a_tolerance_asks_once_an_iteration(solver):
     assert asked_by(solver, A, on_device(3, 6, 8), max_iter=4, tol=0.1, answers=[FINITE, *[BELOW] * 4]) == 5
 
 
 def test_options_of_one_solver():
     y = on_device(3, 6, 8)
+    for solver in (sirt, cgls):
+        assert asked_by(solver, A, y, max_iter=4, noise_level=0.1, answers=[FINITE, *[BELOW] * 4]) == 5
+    assert asked_by(sirt, A, y, max_iter=3, n_subsets=2, noise_level=0.1, answers=[FINITE, *[BELOW] * 3]) == 4
+    # Filtered back-projection must know whether all data count.
+    masked = [True, False, FINITE, True]
+    assert asked_by(sirt, A, y, max_iter=3, x0="fbp", weights=on_device(6, 8), answers=masked) == 4
     assert asked_by(sirt, A, y, max_iter=3, n_subsets=2, nonnegative=True, answers=[FINITE]) == 1
-    assert asked_by(tv, A, y, max_iter=3, nonnegative=True, answers=[FINITE]) == 1
+    for solver in (tv, fista_tv):
+        assert asked_by(solver, A, y, max_iter=3, nonnegative=True, answers=[FINITE]) == 1
     # Whether a projection more is needed, conjugate gradients with a bound must ask.
     assert asked_by(cgls, A, y, max_iter=3, nonnegative=True, answers=[FINITE, *[CLIPPED] * 3]) == 4
 

@@ -9,7 +9,7 @@ _EXPORTS = {
     "geometry": ("ParallelBeam",),
     "io": ("create_sink", "open_library", "open_pairs", "open_scan", "open_volume", "write_scan"),
     "metrics": ("Consistency", "consistency", "dice", "iou", "mcc", "mse", "nrmse", "psnr", "scorer", "ssim"),
-    "operators": ("GradientOperator", "LinearOperator", "RadonOperator"),
+    "operators": ("FourierRadonOperator", "GradientOperator", "LinearOperator", "RadonOperator"),
     "ops": ("backproject", "backproject_adjoint", "extract_patches", "radon", "radon_adjoint", "stitch_patches"),
     "preprocessing": (
         "AirNormalizer",
@@ -50,7 +50,7 @@ _EXPORTS = {
         "TrainingCurveDisplay",
         "check_training_set",
     ),
-    "solvers": ("cgls", "fbp", "sirt", "tv"),
+    "solvers": ("cgls", "fbp", "fista_tv", "sirt", "tv"),
     "streaming": ("reconstruct_volume",),
 }
 _ROOM_OF = {name: room for room, names in _EXPORTS.items() for name in names}

@@ -9,8 +9,9 @@ from tomolearn._validation import as_tensor, check_shape
 from tomolearn.exceptions import GeometryError
 from tomolearn.geometry import ParallelBeam, check_center
 from tomolearn.ops._register import check_device, operators
+from tomolearn.ops.fourier import fourier_plan, transform_length
 
-__all__ = ["GradientOperator", "LinearOperator", "RadonOperator"]
+__all__ = ["FourierRadonOperator", "GradientOperator", "LinearOperator", "RadonOperator"]
 
 
 class LinearOperator:
@@ -172,7 +173,7 @@ class RadonOperator(LinearOperator):
         index : array-like of int
             Which of the angles, in the order wanted.
         """
-        part = object.__new__(RadonOperator)
+        part = object.__new__(type(self))
         index = torch.as_tensor(np.asarray(index))
         LinearOperator.__init__(part, self.domain_shape, (len(index), self.range_shape[1]))
         part.geometry = self.geometry
@@ -183,13 +184,101 @@ class RadonOperator(LinearOperator):
         """The operator of the slices ``start`` to ``stop``: itself, unless each slice has a centre of its own."""
         if self.center.shape[0] == 1:
             return self
-        part = object.__new__(RadonOperator)
+        part = object.__new__(type(self))
         part.__dict__.update(self.__dict__)
         part.center = self.center[start:stop].contiguous()
         return part
 
     def __repr__(self):
-        return f"RadonOperator({self.geometry!r})"
+        return f"{type(self).__name__}({self.geometry!r})"
+
+
+class FourierRadonOperator(RadonOperator):
+    """`RadonOperator` by way of frequencies: O(n^2 log n) instead of O(n^3), on the processor.
+
+    A pixel counts as the hat over its neighbours that linear interpolation between pixels gives it, as far as the
+    detector resolves it. So both operators agree for images without detail near the limit of their resolution, and
+    solvers give the same images to about 1 %. ``A`` and ``A.T`` are exact transposes here, too.
+
+    Parameters
+    ----------
+    geometry : ParallelBeam
+    kernel_width : {4, 5, 8}, default=4
+        Cells of the gridding kernel: relative errors of about 1e-4, 2e-5 and 1e-6.
+
+    Attributes
+    ----------
+    geometry : ParallelBeam
+    angles : Tensor of shape (n_angles,), float64
+    center : Tensor of shape (1, n_angles) or (n_slices, n_angles), float64
+    kernel_width : int
+
+    Raises
+    ------
+    TypeError
+        If ``geometry`` is not a `ParallelBeam`.
+    ValueError
+        If there is no kernel of that width.
+    ExtensionError
+        If it is applied to data that are not on the processor.
+
+    See Also
+    --------
+    tomolearn.ops.fourier.fourier_plan : The tables that it uses, and the sources.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tomolearn.geometry import ParallelBeam, default_angles
+    >>> from tomolearn.operators import FourierRadonOperator
+    >>> A = FourierRadonOperator(ParallelBeam(default_angles(20), 32))
+    >>> disc = (np.hypot(*np.mgrid[-15.5:16, -15.5:16]) < 8).astype(float)
+    >>> A(disc).sum(axis=1).round(1).tolist() == [disc.sum()] * 20
+    True
+    """
+
+    def __init__(self, geometry: ParallelBeam, kernel_width: int = 4):
+        super().__init__(geometry)
+        self.kernel_width = kernel_width
+        self._make_plan()
+
+    def _make_plan(self):
+        g = self.geometry
+        angles, spacing = self.angles.numpy(), g.detector_spacing
+        n_fft = transform_length(angles, g.n_detectors, g.image_shape, spacing, self.center.numpy())
+        frequency = np.arange(n_fft // 2 + 1) / (n_fft * spacing)  # cycles per pixel
+        self._plan = fourier_plan(
+            angles,
+            g.n_detectors,
+            g.image_shape,
+            detector_spacing=spacing,
+            n_fft=n_fft,
+            response=np.sinc(frequency) ** 2 / spacing,
+            kernel_width=self.kernel_width,
+        )
+
+    def _forward(self, x):
+        return self._scaled(self._plan.project(x, self._rays(x)[1]))
+
+    def _adjoint(self, y):
+        return self._scaled(self._plan.adjoint(y, self._rays(y)[1]))
+
+    def subset(self, index) -> "FourierRadonOperator":
+        """The operator of some of the angles.
+
+        Parameters
+        ----------
+        index : array-like of int
+            Which of the angles, in the order wanted.
+        """
+        part = super().subset(index)
+        part.kernel_width = self.kernel_width
+        part._make_plan()
+        return part
+
+    def __repr__(self):
+        width = f", kernel_width={self.kernel_width}" if self.kernel_width != 4 else ""
+        return f"FourierRadonOperator({self.geometry!r}{width})"
 
 
 class GradientOperator(LinearOperator):

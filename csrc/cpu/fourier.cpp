@@ -79,7 +79,7 @@ FourierScan read_scan(const Tensor& in, const Tensor& index, const Tensor& rays,
     const int r = s.n_frequencies[k];
     STD_TORCH_CHECK(s.angle[k] >= 0 && s.angle[k] < n && r >= 0 && r <= spectrum, "index is out of range at ray ", k);
     const double c = s.column_step[k], row = std::fabs(s.row_step[k]);
-    STD_TORCH_CHECK(c > 0 && c <= 4 && row <= 4 && c * (r - 1) <= s.grid_columns / 2 + 1e-6 &&
+    STD_TORCH_CHECK(c > 0 && c <= 1e6 && row <= 1e6 && c * (r - 1) <= s.grid_columns / 2 + 1e-6 &&
                         row * (r - 1) <= s.grid_rows / 2 + 1e-6,
                     "ray ", k, " leaves the grid");
   }

@@ -34,12 +34,12 @@ CLASSES = {
 }  # fmt: skip
 # Parameters of the reconstructors, the options that stand for them, and what they belong to.
 OPTION = {
-    "filter": "filter", "padding": "padding", "max_iter": "iterations", "regularization": "regularization",
-    "nonnegative": "nonnegative",
+    "filter": "filter", "padding": "padding", "method": "method", "max_iter": "iterations",
+    "regularization": "regularization", "nonnegative": "nonnegative",
 }  # fmt: skip
 OF = {
-    "filter": ("fbp",), "padding": ("fbp",), "iterations": ("sirt", "cgls", "tv"), "regularization": ("tv",),
-    "nonnegative": ("sirt", "cgls", "tv"),
+    "filter": ("fbp",), "padding": ("fbp",), "method": ("fbp",), "iterations": ("sirt", "cgls", "tv"),
+    "regularization": ("tv",), "nonnegative": ("sirt", "cgls", "tv"),
 }  # fmt: skip
 
 
@@ -84,6 +84,9 @@ def add_arguments(parser):
     how.add_argument("--center", type=center_of, default="auto", metavar="X|METHOD", help=axis)
     how.add_argument("--filter", help="of fbp (default: ram-lak; hann is smoother)")
     how.add_argument("--padding", choices=("zero", "edge"), help="beyond the detector, for fbp (default: edge)")
+    how.add_argument(
+        "--method", choices=("auto", "direct", "fourier"), help="of fbp; auto (default) takes what is faster"
+    )
     how.add_argument("--iterations", type=positive, help=f"default: {ITERATIONS}".replace("'", ""))
     how.add_argument("--regularization", type=float, metavar="WEIGHT", help="of tv, in units of the data")
     how.add_argument(

@@ -137,7 +137,7 @@ class PrimalDualNetwork(nn.Module):
         if not self.filtered:
             return _apply(A.T, h, scale)
         with torch.autocast(h.device.type, enabled=False):
-            return (scale * fbp_of_finite(A, h, filter="hann"))[:, None]
+            return (scale * fbp_of_finite(A, h, filter="hann", method="direct"))[:, None]  # as on every device
 
 
 def _apply(operator, x, scale):

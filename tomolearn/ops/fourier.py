@@ -2,8 +2,8 @@
 
 The transform of a projection is a line through the transform of the image (the Fourier slice theorem). So a filtered
 back-projection is a sum of plane waves whose frequencies lie on rays; it is found by spreading them over a grid of
-frequencies with a compact kernel, one fast transform, and a division by the transform of the kernel. `FourierPlan` holds
-the tables of that for one scan; the work is done by ``csrc/cpu``. Both directions are exact transposes.
+frequencies with a compact kernel, one fast transform, and a division by the transform of the kernel. `FourierPlan`
+holds the tables of that for one scan; the work is done by ``csrc/cpu``. Both directions are exact transposes.
 """
 
 import functools
@@ -53,7 +53,7 @@ class FourierPlan:
         return operators().fourier_project(images, self.index, self.rays, center, self.tables, self.sizes)
 
     def adjoint(self, projections: torch.Tensor, center: torch.Tensor) -> torch.Tensor:
-        """Filter and back-project: (n, n_angles, n_detectors) to (n, rows, columns); ``center`` is (1 or n, n_angles)."""
+        """Back-project (n, n_angles, n_detectors) to (n, rows, columns); ``center`` is (1 or n, n_angles)."""
         _check_device(projections)
         return operators().fourier_adjoint(projections, self.index, self.rays, center, self.tables, self.sizes)
 
@@ -80,7 +80,7 @@ def _is_smooth(n: int) -> bool:
     return n == 1
 
 
-def transform_length(geometry) -> int:
+def transform_length(angles, n_detectors: int, image_shape, detector_spacing: float = 1.0, center=None) -> int:
     """Length to which projections are padded: twice the detector, or more where an image is wider than that.
 
     Twice the detector keeps the two ends apart in the circular convolution of the filter. A pixel that lies so far out
@@ -88,34 +88,61 @@ def transform_length(geometry) -> int:
 
     Parameters
     ----------
-    geometry : ParallelBeam
+    angles : array-like of shape (n_angles,)
+        In radians.
+    n_detectors : int
+    image_shape : tuple of two int
+    detector_spacing : float, default=1.0
+    center : array-like that broadcasts against ``angles``, default=None
+        Detector coordinate of the rotation axis. None: the middle.
 
     Returns
     -------
     int
+
+    Examples
+    --------
+    >>> from tomolearn.ops.fourier import transform_length
+    >>> transform_length([0.0, 1.0], 100, (100, 100)), transform_length([0.0, 1.0], 100, (400, 400))
+    (256, 384)
     """
-    angles, n = np.asarray(geometry.angles), geometry.n_detectors
-    rows, columns = geometry.image_shape
+    angles, (rows, columns) = np.asarray(angles), image_shape
     reach = np.abs(np.cos(angles)) * (columns - 1) / 2 + np.abs(np.sin(angles)) * (rows - 1) / 2
-    center = np.asarray(geometry.center, dtype=np.float64)
-    reach = reach / geometry.detector_spacing
+    reach = reach / detector_spacing
+    center = (n_detectors - 1) / 2 if center is None else np.asarray(center, dtype=np.float64)
     low, high = float((center - reach).min()), float((center + reach).max())
-    return fast_length(max(2 * n, high + 1, n - low))
+    return fast_length(max(2 * n_detectors, high + 1, n_detectors - low))
 
 
-@functools.lru_cache(maxsize=16)
-def fourier_plan(geometry, n_fft=None, response=None, gain=None, padding="zero", kernel_width=4) -> FourierPlan:
+def fourier_plan(
+    angles,
+    n_detectors,
+    image_shape,
+    *,
+    detector_spacing=1.0,
+    n_fft=None,
+    response=None,
+    gain=None,
+    padding="zero",
+    kernel_width=4,
+) -> FourierPlan:
     """The tables of a scan for the Fourier method; those of the last 16 scans are kept.
 
     Parameters
     ----------
-    geometry : ParallelBeam
-        The scan; its axis of rotation matters only for ``n_fft``.
+    angles : array-like of shape (n_angles,)
+        In radians, in any order and spacing.
+    n_detectors : int
+        Number of detector bins.
+    image_shape : tuple of two int
+        Rows and columns.
+    detector_spacing : float, default=1.0
+        Width of a detector bin in pixels.
     n_fft : int, default=None
-        Length of the padded projections; None: `transform_length`.
-    response : tuple of n_fft // 2 + 1 floats, default=None
+        Length of the padded projections; None: `transform_length` of the scan with its axis in the middle.
+    response : array-like of shape (n_fft // 2 + 1,), default=None
         What the frequencies 0 to n_fft / 2 are multiplied by. None: 1.
-    gain : tuple of n_angles floats, default=None
+    gain : array-like of shape (n_angles,), default=None
         What the projections are multiplied by. None: 1.
     padding : {"zero", "edge"}, default="zero"
         What stands beside the detector.
@@ -141,40 +168,52 @@ def fourier_plan(geometry, n_fft=None, response=None, gain=None, padding="zero",
     Examples
     --------
     >>> import torch
-    >>> from tomolearn.geometry import ParallelBeam, default_angles
+    >>> from tomolearn.geometry import default_angles
     >>> from tomolearn.ops.fourier import fourier_plan
-    >>> plan = fourier_plan(ParallelBeam(default_angles(8), 16))
+    >>> plan = fourier_plan(default_angles(8), 16, (16, 16))
     >>> plan.adjoint(torch.ones(2, 8, 16), torch.full((1, 8), 7.5, dtype=torch.float64)).shape
     torch.Size([2, 16, 16])
     """
     check_choice(padding, "padding", ("zero", "edge"))
     if kernel_width not in _KERNELS:
         raise ValueError(f"kernel_width must be 4, 5 or 8; got {kernel_width!r}.")
-    n_fft = transform_length(geometry) if n_fft is None else n_fft
-    rows, columns = geometry.image_shape
-    oversampling, degree = _KERNELS[kernel_width]
-    grid = [fast_length(oversampling * size) for size in (rows, columns)]
+    angles = np.ascontiguousarray(angles, dtype=np.float64)
+    if n_fft is None:
+        n_fft = transform_length(angles, n_detectors, image_shape, detector_spacing)
+    scan = (angles.tobytes(), n_detectors, tuple(image_shape), detector_spacing, n_fft)
+    return _plan(*scan, _as_key(response), _as_key(gain), padding == "edge", kernel_width)
+
+
+def _as_key(values):
+    return None if values is None else np.ascontiguousarray(values, dtype=np.float64).tobytes()
+
+
+@functools.lru_cache(maxsize=16)
+def _plan(angles, n_detectors, image_shape, spacing, n_fft, response, gain, edge, width):
+    angles = np.frombuffer(angles)
+    rows, columns = image_shape
+    oversampling, degree = _KERNELS[width]
+    grid = [fast_length(oversampling * size) for size in image_shape]
     sigma = min(2.0, grid[0] / rows, grid[1] / columns)
-    index, rays = _rays(geometry, n_fft, grid, np.ones(geometry.n_angles) if gain is None else np.asarray(gain))
-    spectrum = np.ones(n_fft // 2 + 1) if response is None else np.asarray(response, dtype=np.float64)
-    ends = np.ones_like(spectrum)
-    ends[[0, -1]] = 0.5  # the frequencies that are their own mirror images
+    gain = np.ones(angles.size) if gain is None else np.frombuffer(gain)
+    index, rays = _rays(angles, image_shape, spacing, n_fft, grid, gain)
+    spectrum = np.ones(n_fft // 2 + 1) if response is None else np.frombuffer(response).copy()
+    spectrum[[0, -1]] *= 0.5  # the frequencies that are their own mirror images
     tables = [
-        spectrum * ends / n_fft,
-        _taken_away(rows, grid[0], kernel_width, degree, sigma),
-        _taken_away(columns, grid[1], kernel_width, degree, sigma),
-        _kernel(kernel_width, degree, sigma).ravel(),
+        spectrum / n_fft,
+        _taken_away(rows, grid[0], width, degree, sigma),
+        _taken_away(columns, grid[1], width, degree, sigma),
+        _kernel(width, degree, sigma).ravel(),
     ]
-    sizes = (geometry.n_detectors, n_fft, rows, columns, *grid, kernel_width, degree, int(padding == "edge"))
+    sizes = (n_detectors, n_fft, rows, columns, *grid, width, degree, int(edge))
     return FourierPlan(torch.from_numpy(index), torch.from_numpy(rays), torch.from_numpy(np.concatenate(tables)), sizes)
 
 
-def _rays(geometry, n_fft, grid, gain):
+def _rays(angles, image_shape, spacing, n_fft, grid, gain):
     """Index and rays of a plan."""
-    angles = np.asarray(geometry.angles)
-    rows, columns = geometry.image_shape
-    along_columns = np.cos(angles) / geometry.detector_spacing  # of the detector coordinate, for each column
-    along_rows = -np.sin(angles) / geometry.detector_spacing
+    rows, columns = image_shape
+    along_columns = _snapped(np.cos(angles)) / spacing  # of the detector coordinate, for each column
+    along_rows = -_snapped(np.sin(angles)) / spacing
     offset = along_columns * (columns // 2 - (columns - 1) / 2) + along_rows * (rows // 2 - (rows - 1) / 2)
     turned = np.where(along_columns < 0, -1.0, 1.0)
     # Not zero, which a strip would divide by: no frequency moves by more than 1e-5 cells.
@@ -186,6 +225,11 @@ def _rays(geometry, n_fft, grid, gain):
     order = np.argsort(row_step / column_step * (grid[1] / grid[0]), kind="stable").astype(np.int32)
     rays = np.stack([turned, column_step, row_step, offset, gain])[:, order]
     return np.stack([order, n_frequencies[order]]), np.ascontiguousarray(rays)
+
+
+def _snapped(values):
+    """Multiples of a quarter turn, in floating point, fall on the axes."""
+    return np.where(np.abs(values) < 1e-15, 0.0, values)
 
 
 def _semicircle(x, width, sigma):
@@ -209,7 +253,7 @@ def _kernel(width, degree, sigma):
 
 @functools.lru_cache(maxsize=32)
 def _taken_away(n, grid, width, degree, sigma):
-    """One over the transform of the kernel at the n pixels around the middle: of the very polynomials, by quadrature."""
+    """One over the transform of the kernel at the n pixels around the middle, by quadrature of the very polynomials."""
     nodes, weights = np.polynomial.legendre.leggauss(32)
     pixels = np.arange(n) - n // 2
     transform = np.zeros(n)
@@ -252,6 +296,6 @@ def lengthened_response(response, n_fft: int) -> np.ndarray:
 def _check_device(stack):
     if stack.device.type not in ("cpu", "meta"):
         raise ExtensionError(
-            f"the Fourier method runs on the processor only, and the data are on {stack.device}. Use method='direct' "
-            "(or 'auto', which does) for filtered back-projection there and RadonOperator for projections; or data.cpu()."
+            f"the Fourier method runs on the processor only, and the data are on {stack.device}. Use "
+            "method='direct' or 'auto' for filtered back-projection there and RadonOperator for projections; or data.cpu()."
         )

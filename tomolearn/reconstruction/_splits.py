@@ -26,7 +26,7 @@ def split_angles(angles, n_splits):
     return [np.sort(order[k::n_splits]) for k in range(n_splits)]
 
 
-def split_images(geometry, sinograms, n_splits, *, filter="ram-lak", cutoff=1.0, padding="zero"):
+def split_images(geometry, sinograms, n_splits, *, filter="ram-lak", cutoff=1.0, padding="zero", method="direct"):
     """Back-projections (n, n_splits, rows, columns) of sinograms (n, n_angles, n_detectors); the rest as for `fbp`.
 
     Each projection counts for its share of the half turn among those of its split: each split is an image of the same
@@ -37,7 +37,8 @@ def split_images(geometry, sinograms, n_splits, *, filter="ram-lak", cutoff=1.0,
     for k, index in enumerate(split_angles(angles, n_splits)):
         if len(index):  # a scan of fewer projections than splits leaves some without any
             A = RadonOperator(dataclasses.replace(geometry, angles=angles[index], angle_unit="rad"))
-            images[:, k] = fbp(A, sinograms[:, torch.from_numpy(index)], filter=filter, cutoff=cutoff, padding=padding)
+            part = sinograms[:, torch.from_numpy(index)]
+            images[:, k] = fbp(A, part, filter=filter, cutoff=cutoff, padding=padding, method=method)
     return images
 
 

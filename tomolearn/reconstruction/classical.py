@@ -7,7 +7,7 @@ from tomolearn.base import ScanReconstructor, fitted_shape, register
 from tomolearn.ops.filters import padded_length, ramp_filter
 from tomolearn.preprocessing import find_center
 from tomolearn.preprocessing._views import telling_rows, tried_rows
-from tomolearn.solvers import fbp
+from tomolearn.solvers.fbp import METHODS, fbp
 from tomolearn.streaming import VolumePrediction
 from tomolearn.training.hardware import find_projecting_devices, named_device
 
@@ -85,6 +85,9 @@ class FBPReconstructor(ClassicalReconstructor):
         Frequency, as a part of the Nyquist frequency, above which the filter is zero; in (0, 1].
     padding : {"zero", "edge"}, default="zero"
         What the projections are taken to be beyond the detector: "edge" for objects wider than it.
+    method : {"auto", "direct", "fourier"}, default="auto"
+        "direct" back-projects by linear interpolation, O(n^3); "fourier" by way of a grid of frequencies,
+        O(n^2 log n), on the processor only. "auto" takes the faster one, see `tomolearn.solvers.fbp`.
     angles : array-like of shape (n_angles,), default=None
         In any order and spacing. None: equally spaced over half a turn, ``linspace(0, pi, n_angles, endpoint=False)``.
     angle_unit : {"rad", "deg", None}, default=None
@@ -142,6 +145,7 @@ class FBPReconstructor(ClassicalReconstructor):
         filter="ram-lak",
         cutoff=1.0,
         padding="zero",
+        method="auto",
         angles=None,
         angle_unit=None,
         center=None,
@@ -154,6 +158,7 @@ class FBPReconstructor(ClassicalReconstructor):
         self.filter = filter
         self.cutoff = cutoff
         self.padding = padding
+        self.method = method
         self.angles = angles
         self.angle_unit = angle_unit
         self.center = center
@@ -167,8 +172,13 @@ class FBPReconstructor(ClassicalReconstructor):
         n_fft = padded_length(self.sinogram_shape_[1])
         ramp_filter(n_fft, self.filter, cutoff=self.cutoff, detector_spacing=self.detector_spacing)  # for its checks
         check_choice(self.padding, "padding", ("zero", "edge"))
+        check_choice(self.method, "method", METHODS)
+        if self.method == "fourier" and any(device.type != "cpu" for device in self._devices()):
+            raise ValueError(
+                f"method='fourier' needs device='cpu'; got {self.device!r}. Take 'auto' or 'direct' there."
+            )
 
     def _reconstruct(self, A, y, step):
-        images = fbp(A, y, filter=self.filter, cutoff=self.cutoff, padding=self.padding)
+        images = fbp(A, y, filter=self.filter, cutoff=self.cutoff, padding=self.padding, method=self.method)
         step()
         return images

@@ -125,5 +125,6 @@ class FBPUNetReconstructor(LearnedScanReconstructor):
     def _forward(self, network, x, A):
         with torch.no_grad():
             y = x if has_kernels(x.device.type) else x.cpu()
-            images = fbp_of_finite(A, y, filter=self.filter, cutoff=self.cutoff, padding=self.padding).to(x.device)
+            options = {"filter": self.filter, "cutoff": self.cutoff, "padding": self.padding}
+            images = fbp_of_finite(A, y, **options, method="direct").to(x.device)  # the same on every device
         return network((images / self.y_scale_)[:, None].contiguous(memory_format=torch.channels_last))[:, 0]

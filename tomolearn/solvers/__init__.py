@@ -2,7 +2,8 @@
 
 from tomolearn.solvers.cgls import cgls
 from tomolearn.solvers.fbp import fbp
+from tomolearn.solvers.fista_tv import fista_tv
 from tomolearn.solvers.sirt import sirt
 from tomolearn.solvers.tv import tv
 
-__all__ = ["cgls", "fbp", "sirt", "tv"]
+__all__ = ["cgls", "fbp", "fista_tv", "sirt", "tv"]

@@ -1,15 +1,17 @@
 """What the solvers share: the data as tensors, masks, inner products by slice, the stopping rule.
 
 Everything stays on the device of ``y``. The host reads one number back before the iterations, whether the data are
-finite, and in them only what a rule asks for that is switched on: `all_below` with ``tol``, and clipped steps of
+finite, and in them only what a rule asks for that is switched on: `Stopping` once an iteration, and clipped steps of
 ``nonnegative`` conjugate gradients.
 """
 
+import numbers
+
 import torch
 
-from tomolearn._validation import as_tensor, check_finite
+from tomolearn._validation import as_tensor, check_finite, check_real
 
-__all__ = ["all_below", "as_data", "dot", "residual_norm", "start", "weights_like"]
+__all__ = ["Stopping", "as_data", "dot", "residual_goal", "residual_norm", "weights_like"]
 
 
 def as_data(A, y):
@@ -47,17 +49,6 @@ def weights_like(weights, y):
     return w, y
 
 
-def start(A, y, x0):
-    """The first image: zeros, or a copy of ``x0``."""
-    shape = (y.shape[0], *A.domain_shape)
-    if x0 is None:
-        return y.new_zeros(shape)
-    x, _ = as_tensor(x0, "x0")
-    if tuple(x.shape) not in (shape, A.domain_shape):
-        raise ValueError(f"x0 must have shape {shape} or {A.domain_shape}; got {tuple(x.shape)}.")
-    return x.to(y).expand(shape).clone()
-
-
 def dot(a, b):
     """Inner product of each slice, summed in float64: shape (n, 1, ..., 1), so that it multiplies a stack."""
     return (a * b).flatten(1).sum(1, dtype=torch.float64).to(a.dtype).view(-1, *[1] * (a.ndim - 1))
@@ -68,6 +59,55 @@ def residual_norm(r, w=None):
     return dot(r, r if w is None else w * r).flatten().sqrt()
 
 
-def all_below(residual, tol, goal):
-    """Has every slice reached its goal? Asked of the device only where a tolerance can be reached."""
-    return tol > 0 and bool((residual <= goal).all())
+def residual_goal(y, w, tol, noise_level):
+    """The residual at which each slice is done, a tensor (n,): what ``tol`` or ``noise_level`` asks for; None: none.
+
+    Noise of standard deviation ``noise_level`` in a datum of weight 1, and so ``noise_level / sqrt(w)`` in one of
+    weight w, leaves the true image a weighted residual of about ``noise_level`` times the root of the number of data.
+    """
+    goal = check_real(tol, "tol", low=0) * residual_norm(y, w) if tol != 0 else None
+    if noise_level is None:
+        return goal
+    level = _per_slice(noise_level, y)
+    n_data = y[0].numel() if w is None else (w > 0).expand(y.shape).flatten(1).sum(1, dtype=y.dtype)
+    noise = level * n_data**0.5
+    return noise if goal is None else torch.maximum(goal, noise)
+
+
+def _per_slice(noise_level, y):
+    n = y.shape[0]
+    if isinstance(noise_level, numbers.Real):
+        return y.new_full((n,), check_real(noise_level, "noise_level", low=0, open_low=True))
+    level, _ = as_tensor(noise_level, "noise_level")
+    if tuple(level.shape) not in ((), (1,), (n,)):
+        raise ValueError(
+            f"noise_level must be a number or one for each of the {n} slices of y; got shape {tuple(level.shape)}."
+        )
+    if not bool(((level > 0) & torch.isfinite(level)).all()):
+        raise ValueError("noise_level must be finite and positive for every slice; None: no such rule.")
+    return level.to(y).expand(n)
+
+
+class Stopping:
+    """Which slices still move: one that has reached its goal stays as it is while the others go on.
+
+    So an image does not depend on the slices that it happens to be solved with.
+
+    Attributes
+    ----------
+    on : bool
+        Is there a rule at all? Without one nothing is asked.
+    alive : Tensor of shape (n, 1, ..., 1)
+        1 for a slice that moves, 0 for one that is done: what its steps are multiplied by.
+    """
+
+    def __init__(self, y, on):
+        self.on = on
+        self.alive = y.new_ones(y.shape[0], *[1] * (y.ndim - 1))
+
+    def reached(self, value, goal):
+        """Note which of the values (n,) are down at their goals; is every slice done?"""
+        if not self.on:
+            return False
+        self.alive = torch.where((value <= goal).view(self.alive.shape), 0, self.alive)
+        return bool((self.alive == 0).all())

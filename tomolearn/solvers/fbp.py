@@ -1,16 +1,20 @@
-"""Filtered back-projection."""
+"""Filtered back-projection, by interpolation or by way of frequencies."""
 
 import torch
 
+from tomolearn._validation import check_choice
 from tomolearn.ops.filters import angle_weights, apply_response, padded_length, ramp_filter
+from tomolearn.ops.fourier import fourier_plan, lengthened_response, transform_length
 from tomolearn.solvers._common import as_data, weights_like
 
-__all__ = ["fbp"]
+__all__ = ["METHODS", "fbp"]
 
 BLOCK = 32  # slices filtered and back-projected together: one pack of the operators
+METHODS = ("auto", "direct", "fourier")
+_SMALLEST, _FEWEST_ANGLES = 128, 32  # measured: benchmarks/fourier.py crossover
 
 
-def fbp(A, y, *, filter="ram-lak", cutoff=1.0, padding="zero"):
+def fbp(A, y, *, filter="ram-lak", cutoff=1.0, padding="zero", method="auto"):
     """Filtered back-projection: exact for enough angles, up to the discretisation.
 
     Angles may be unsorted, repeated and unevenly spaced: each projection counts for its share of the half turn.
@@ -28,6 +32,12 @@ def fbp(A, y, *, filter="ram-lak", cutoff=1.0, padding="zero"):
         Frequency, as a part of the Nyquist frequency, above which the filter is zero.
     padding : {"zero", "edge"}, default="zero"
         What the projections are taken to be beyond the detector: "edge" for objects wider than it.
+    method : {"auto", "direct", "fourier"}, default="auto"
+        "direct" interpolates linearly between detector bins, O(n^3). "fourier" sums the band-limited projections that
+        the bins stand for by way of a grid of frequencies, O(n^2 log n): up to 1e-4 the result of exact interpolation,
+        sharper and, with few angles, with sharper streaks than linear interpolation, which is a slight low-pass; on the
+        processor only. "auto" takes "fourier" there for images from 128 pixels wide and 32 angles on, where it is
+        faster.
 
     Returns
     -------
@@ -57,11 +67,35 @@ def fbp(A, y, *, filter="ram-lak", cutoff=1.0, padding="zero"):
     """
     y, restore = as_data(A, y)
     weights_like(None, y)
-    return restore(fbp_of_finite(A, y, filter=filter, cutoff=cutoff, padding=padding))
+    return restore(fbp_of_finite(A, y, filter=filter, cutoff=cutoff, padding=padding, method=method))
 
 
-def fbp_of_finite(A, y, *, filter="ram-lak", cutoff=1.0, padding="zero"):
+def fbp_of_finite(A, y, *, filter="ram-lak", cutoff=1.0, padding="zero", method="auto"):
     """`fbp` of a tensor (n, n_angles, n_detectors) that is known to be finite: asks nothing of its device."""
+    check_choice(method, "method", METHODS)
+    by_frequencies = method == "fourier" or (method == "auto" and _is_faster(A, y))
+    return (_by_frequencies if by_frequencies else _by_interpolation)(A, y, filter, cutoff, padding)
+
+
+def _is_faster(A, y):
+    return y.device.type == "cpu" and min(A.domain_shape) >= _SMALLEST and A.range_shape[0] >= _FEWEST_ANGLES
+
+
+def _by_frequencies(A, y, filter, cutoff, padding):
+    g, angles = A.geometry, A.angles.numpy()
+    scan = (angles, g.n_detectors, g.image_shape, g.detector_spacing)
+    n_fft = transform_length(*scan, center=A.center.numpy())
+    if filter is None or isinstance(filter, str):
+        response = ramp_filter(n_fft, filter, cutoff=cutoff, detector_spacing=g.detector_spacing)
+    else:
+        response = ramp_filter(padded_length(g.n_detectors), filter, cutoff=cutoff)
+        response = lengthened_response(response, n_fft)
+    gain = angle_weights(angles) / g.pixel_size
+    plan = fourier_plan(*scan[:3], detector_spacing=scan[3], n_fft=n_fft, response=response, gain=gain, padding=padding)
+    return plan.adjoint(y, A.center)
+
+
+def _by_interpolation(A, y, filter, cutoff, padding):
     g = A.geometry
     share = torch.from_numpy(angle_weights(A.angles.numpy())).to(y)[:, None]
     response = ramp_filter(padded_length(y.shape[2]), filter, cutoff=cutoff, detector_spacing=g.detector_spacing)

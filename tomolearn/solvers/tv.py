@@ -4,7 +4,8 @@ import torch
 
 from tomolearn._validation import check_integer, check_real
 from tomolearn.operators import GradientOperator
-from tomolearn.solvers._common import as_data, dot, residual_norm, start, weights_like
+from tomolearn.solvers._common import Stopping, as_data, dot, residual_norm, weights_like
+from tomolearn.solvers._start import start
 
 __all__ = ["tv"]
 
@@ -23,14 +24,14 @@ def tv(A, y, *, regularization=0.01, max_iter=200, x0=None, nonnegative=False, w
         line integrals and A angles want about ``sigma * sqrt(A)``.
     max_iter : int, default=200
         Iterations.
-    x0 : array-like of the images' shape, default=None
-        Where to start; None: zeros.
+    x0 : array-like of the images' shape or "fbp", default=None
+        Where to start; None: zeros; "fbp": filtered back-projection of ``y`` (`fbp`), which needs every datum.
     nonnegative : bool, default=False
         Keep x >= 0.
     weights : array-like that broadcasts to the shape of ``y``, default=None
         Trust in each datum; zero masks it, whatever it holds.
     tol : float, default=0.0
-        Stop when an iteration changes every slice by less than ``tol`` times its length.
+        A slice is done, and stays as it is, when an iteration changes it by at most ``tol`` times its length.
     callback : callable, default=None
         ``callback(k, x, residual)`` after iteration k = 1, 2, ...; residual holds ``||y - A x||`` of each slice, taken
         at the extrapolated image of the iteration. Returning True stops.
@@ -68,7 +69,7 @@ def tv(A, y, *, regularization=0.01, max_iter=200, x0=None, nonnegative=False, w
     w, y = weights_like(weights, y)
     max_iter, tol = check_integer(max_iter, "max_iter", low=1), check_real(tol, "tol", low=0)
     strength = check_real(regularization, "regularization", low=0)
-    x = start(A, y, x0)
+    x, stopping = start(A, y, x0, w, nonnegative), Stopping(y, on=tol > 0)
     D = GradientOperator(A.domain_shape)
     # Slices of other centres have other norms.
     scale = A._slice_norms(device=y.device).clamp_(min=1e-12).to(y.dtype).view(-1, 1, 1)
@@ -83,13 +84,14 @@ def tv(A, y, *, regularization=0.01, max_iter=200, x0=None, nonnegative=False, w
         q = q.addcmul_((sigma * nu)[:, None], D._forward(ahead))
         length = torch.hypot(q[:, :1], q[:, 1:])  # vector_norm over so short an axis is ten times slower
         q.mul_(bound / length.clamp_(min=1e-30).maximum(bound))
-        step = A._adjoint(p).addcmul_(nu, D._adjoint(q)).mul_(-tau)
+        step = A._adjoint(p).addcmul_(nu, D._adjoint(q)).mul_(-tau * stopping.alive)
         last = x
         x = x + step
         if nonnegative:
             x.clamp_(min=0)
         ahead = 2 * x - last
-        stop = callback is not None and callback(k, x, residual_norm(r, w))
-        if stop or (tol > 0 and bool((dot(x - last, x - last) <= tol**2 * dot(x, x)).all())):
+        if callback is not None and callback(k, x, residual_norm(r, w)):
+            break
+        if tol > 0 and stopping.reached(dot(x - last, x - last).flatten(), (tol**2 * dot(x, x)).flatten()):
             break
     return restore(x)

@@ -55,8 +55,9 @@ TOMO_INLINE Points<T> locate(const FourierScan& scan, int ray, int r, int strip,
   const double column0 = floor(column), row0 = floor(row);
   const Lanes u = count_up * T(scan.column_step[ray]) + T(column - column0);
   const Lanes v = count_up * T(scan.row_step[ray]) + T(row - row0);
-  Ints i = __builtin_convertvector(u, Ints) + 1;             // u >= 0: floor + 1
-  Ints j = __builtin_convertvector(v + T(64), Ints) - 63;    // v may fall: by at most one cell a point
+  Ints i = __builtin_convertvector(u, Ints) + 1;  // u >= 0: floor + 1
+  Ints j = __builtin_convertvector(v, Ints);  // v may fall below 0, where this is not the floor
+  j += __builtin_convertvector(v < __builtin_convertvector(j, Lanes), Ints) + 1;
   const Ints low = Ints{} + (first - int(column0)), high = Ints{} + (last - 1 - int(column0));
   i = i < low ? low : i;  // ties at the edge of a strip
   i = i > high ? high : i;
