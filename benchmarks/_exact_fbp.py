@@ -7,20 +7,20 @@ its ``offset`` (x, y): what lies at our pixel's place plus that offset. Truth an
 import importlib.util
 
 import numpy as np
-import scipy.fft
 import scipy.ndimage
 
 from tomolearn.ops.filters import angle_weights, ramp_filter
+from tomolearn.ops.fourier import transform_length
 from tomolearn.simulation import ellipse_image
 
 FINER = 8  # points a bin between which the cubic polynomials lie
 
 
-def exact_fbp(sinogram, angles, center, size, *, rows=None, offset=(0.0, 0.0)):
+def exact_fbp(sinogram, angles, center, size, *, rows=None, offset=(0.0, 0.0), padding=1):
     """Filtered back-projection of band-limited projections, summed pixel by pixel in float64.
 
-    The filtered projections are interpolated trigonometrically to `FINER` points a bin, and between these by cubic
-    polynomials. Padding is four times the detector, so that neither end of it is seen from the other.
+    Projections are padded and filtered as `tomolearn.solvers.fbp` does it, interpolated trigonometrically to `FINER`
+    points a bin, and between these by cubic polynomials.
 
     Parameters
     ----------
@@ -34,6 +34,9 @@ def exact_fbp(sinogram, angles, center, size, *, rows=None, offset=(0.0, 0.0)):
         Which rows; None: all.
     offset : tuple of two float, default=(0, 0)
         x and y, in pixels, by which the points are displaced.
+    padding : int, default=1
+        How many times as long as in `fbp`, where it is at least twice the detector. What lies beyond the detector has a
+        part in the trigonometric interpolation, so that it matters a little.
 
     Returns
     -------
@@ -42,7 +45,7 @@ def exact_fbp(sinogram, angles, center, size, *, rows=None, offset=(0.0, 0.0)):
     rows = np.arange(size) if rows is None else rows
     x = np.arange(size) - (size - 1) / 2 + offset[0]
     y = ((size - 1) / 2 - rows + offset[1])[:, None]
-    length = 2 * scipy.fft.next_fast_len(2 * sinogram.shape[1], real=True)
+    length = padding * transform_length(angles, sinogram.shape[1], (size, size), center=center)
     response, image = ramp_filter(length), np.zeros((len(rows), size))
     for view, angle, share in zip(sinogram.astype(np.float64), angles, angle_weights(angles), strict=True):
         spectrum = np.fft.rfft(view, length) * response

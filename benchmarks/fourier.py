@@ -15,6 +15,7 @@ import argparse
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -77,42 +78,38 @@ def speed(options):
     """8 slices and one slice, sinogram to image, beside the direct method and other packages."""
     rows, others = [], []
     for size in options.sizes or (1024, 2048):
-        A, generator = operator(size, size), torch.Generator().manual_seed(options.seed)
-        y = torch.rand(8, *A.range_shape, generator=generator)
-        calls = {(n, m): lambda n=n, m=m: fbp(A, y[:n], method=m) for n in (8, 1) for m in ("fourier", "direct")}
-        quick = median_seconds({key: call for key, call in calls.items() if key[1] == "fourier"}, options.repeats)
-        # The direct method takes seconds: fewer rounds, in which the Fourier method is timed again.
-        both = median_seconds(calls, 1 if size > 512 else options.repeats)
-        per_slice = {key: 1e3 * seconds / key[0] for key, seconds in both.items()}
-        for n in (8, 1):
-            rows.append(
-                (
-                    f"{size}, {size}",
-                    n,
-                    f"{1e3 * quick[n, 'fourier'] / n:.1f}",
-                    f"{per_slice[n, 'fourier']:.1f}",
-                    f"{per_slice[n, 'direct']:.0f}",
-                    f"{per_slice[n, 'direct'] / per_slice[n, 'fourier']:.1f} x",
-                )
-            )
-        if options.peers:
-            others += peer_times(y[: options.threads].numpy(), size, options.threads, 1e3 * quick[8, "fourier"] / 8)
+        for n_angles in (size, size // 8):
+            scan, A = f"{size}, {n_angles}", operator(n_angles, size)
+            y = torch.rand(8, *A.range_shape, generator=torch.Generator().manual_seed(options.seed))
+            calls = {(n, m): partial(fbp, A, y[:n], method=m) for n in (8, 1) for m in ("fourier", "direct")}
+            alone = median_seconds({key: calls[key] for key in calls if key[1] == "fourier"}, options.repeats)
+            # The direct method takes seconds: few rounds, in which the Fourier method is timed again.
+            both = median_seconds(calls, 1 if size > 512 else options.repeats)
+            for n in (8, 1):
+                first = 1e3 * alone[n, "fourier"] / n
+                fourier, direct = (1e3 * both[n, m] / n for m in ("fourier", "direct"))
+                cells = f"{first:.1f}", f"{fourier:.1f}", f"{direct:.1f}", f"{direct / fourier:.1f} x"
+                rows.append((scan, n, *cells))
+            if options.peers:
+                for name, n, ms in peer_times(A, y[: options.threads].numpy(), options.threads):
+                    against = [1e3 * alone[k, "fourier"] / k for k in (8, 1)]
+                    others.append((scan, name, n, f"{ms:.0f}", *(f"{ms / one:.0f} x" for one in against)))
     header = ("N, angles", "slices", "Fourier", "Fourier, in turns with direct", "direct", "direct / Fourier")
     print_table("FBP, ms a slice, sinogram to image", header, rows)
     if others:
-        header = ("N, angles", "package", "slices together", "ms a slice", "against Fourier, 8 slices")
+        header = ("N, angles", "package", "slices together", "ms a slice", "over Fourier, 8 slices", "1 slice")
         print_table("Other packages, ms a slice, one call", header, others)
 
 
-def peer_times(sinograms, size, threads, ours):
-    angles, rows = default_angles(size), []
+def peer_times(A, sinograms, threads):
+    """(name, slices, milliseconds a slice) of each package; one call, after one of a small scan."""
+    angles, size = A.angles.numpy(), A.range_shape[1]
     small = np.ones((len(sinograms), 64, 64), np.float32)
     for name, method in peers().items():
         method(small, default_angles(64), 31.5, threads)
         stack = sinograms[:1] if name.startswith("ASTRA") else sinograms
-        ms = 1e3 * seconds_once(lambda m=method, s=stack: m(s, angles, (size - 1) / 2, threads)) / len(stack)
-        rows.append((f"{size}, {size}", name, len(stack), f"{ms:.0f}", f"{ms / ours:.0f} x"))
-    return rows
+        seconds = seconds_once(partial(method, stack, angles, (size - 1) / 2, threads))
+        yield name, len(stack), 1e3 * seconds / len(stack)
 
 
 def crossover(options):
@@ -126,8 +123,8 @@ def crossover(options):
             A = operator(n_angles, size)
             for n in (1, 8):
                 y = torch.rand(n, *A.range_shape, generator=torch.Generator().manual_seed(options.seed))
-                calls = [(m, lambda y=y, A=A, m=m: fbp(A, y, method=m)) for m in ("fourier", "direct")]
-                times[size, n_angles, n] = tuple(median_seconds(dict(calls), options.repeats).values())
+                calls = {m: partial(fbp, A, y, method=m) for m in ("fourier", "direct")}
+                times[size, n_angles, n] = tuple(median_seconds(calls, options.repeats).values())
     counts = sorted({key[1] for key in times})
     for n in (1, 8):
         rows = []
@@ -135,7 +132,7 @@ def crossover(options):
             cells = [times.get((size, a, n)) for a in counts]
             rows.append((size, *("" if c is None else f"{c[0] / c[1]:.2f}" for c in cells)))
         title = f"Time by Fourier over time by direct, {n} slice{'s' if n > 1 else ''}; columns: angles"
-        print_table(title, ("N", *counts), rows)
+        print_table(title, ("N", *map(str, counts)), rows)
     size, n_angles, loss, worst = thresholds(times, sizes, counts)
     print(
         f"\nRecommended for method='auto': Fourier from {size} pixels and {n_angles} angles on. Over the cells of both "
@@ -175,14 +172,14 @@ def memory(options):
     """Peak memory of a fresh process above its input and output."""
     rows = []
     for size in options.sizes or (1024, 2048):
-        for method in ("fourier", "direct"):
+        for method, pack in (("fourier", 8), ("direct", 32)):
             for n in (1, 8, 32):
                 # The shell between us lets the child start from a small process: Linux hands the parent's peak down.
                 script = '"$0" -c "$1" $2 $3 $4 $5; exit $?'
                 command = ["sh", "-c", script, sys.executable, _MEMORY, str(n), str(size), str(options.threads), method]
                 extra = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1e6
-                rows.append((f"{size}, {size}", method, n, f"{extra:.0f}", f"{extra / min(n, 8):.0f}"))
-    header = ("N, angles", "method", "slices", "MB", "MB for each slice of a pack of 8")
+                rows.append((f"{size}, {size}", method, n, f"{extra:.0f}", f"{extra / min(n, pack):.0f}"))
+    header = ("N, angles", "method", "slices", "MB", "MB a slice of the pack (8, 32)")
     print_table("Peak memory of fbp above input and output", header, rows)
 
 
@@ -218,10 +215,12 @@ def accuracy_of(size, n_angles, options):
         rows.append((f"{size}, {n_angles}", name, *cells))
 
     judge("exact FBP", None)
+    if size <= 512:
+        judge("exact FBP, padded twice as far", exact_fbp(y, angles, center, size, padding=2))
     A, single = operator(n_angles, size), y.astype(np.float32)
     for name, method in ours().items():
         judge(name, np.asarray(method(A, single[None])[0]))
-    if options.peers and size <= 1024:
+    if options.peers:
         for name, method in peers().items():
             images, offset = method(single[None], angles, center, options.threads)
             judge(name, images[0], offset)

@@ -161,6 +161,7 @@ OPERATORS = {
     "stitch_patches": _patches(transposed=True),
 }
 NOT_LINEAR = {"simd_level", "sliding_median"}
+ON_THE_CPU_ONLY = {"fourier_project", "fourier_adjoint"}
 
 
 def uniform(rng, shape, dtype=torch.float64, device="cpu"):

@@ -38,7 +38,7 @@ def taps_at(position, half, width):
 
 
 def gridded_waves(plan, ray):
-    """(rows, columns, frequencies): what each frequency of a ray adds to the image, spread over the cells of the grid."""
+    """(rows, columns, frequencies): what a frequency of a ray adds to the image, spread over the cells of the grid."""
     _, n_fft, rows, columns, grid_rows, grid_columns, width, degree, _ = plan.sizes
     scales = plan.tables[n_fft // 2 + 1 :].numpy()
     half = scales[rows + columns :].reshape(-1, degree + 1)

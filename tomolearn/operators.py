@@ -39,6 +39,7 @@ class LinearOperator:
     [[[3.0, 2.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]]
     """
 
+    smallest_sum = 1e-6  # of a row or column, as a part of the largest, that is taken for more than rounding
     _forward: Callable  # of tensors (n, *domain_shape)
     _adjoint: Callable  # of tensors (n, *range_shape)
 
@@ -236,6 +237,8 @@ class FourierRadonOperator(RadonOperator):
     >>> A(disc).sum(axis=1).round(1).tolist() == [disc.sum()] * 20
     True
     """
+
+    smallest_sum = 0.05  # rays that miss the image ring a little, as what is limited in its band does
 
     def __init__(self, geometry: ParallelBeam, kernel_width: int = 4):
         super().__init__(geometry)

@@ -296,6 +296,6 @@ def lengthened_response(response, n_fft: int) -> np.ndarray:
 def _check_device(stack):
     if stack.device.type not in ("cpu", "meta"):
         raise ExtensionError(
-            f"the Fourier method runs on the processor only, and the data are on {stack.device}. Use "
-            "method='direct' or 'auto' for filtered back-projection there and RadonOperator for projections; or data.cpu()."
+            f"the Fourier method runs on the processor only, and the data are on {stack.device}. Take method='direct' "
+            "or 'auto' for filtered back-projection there, and RadonOperator for projections; or data.cpu()."
         )

@@ -152,14 +152,14 @@ class _Subset:
         rows = self.A._forward(y.new_ones(count, *A.domain_shape))
         self.w = trust
         trust = torch.ones_like(rows) if trust is None else trust.contiguous()
-        self.R = _inverse(rows) * trust * relaxation
-        self.C = _inverse(self.A._adjoint(trust))
+        self.R = _inverse(rows, A.smallest_sum) * trust * relaxation
+        self.C = _inverse(self.A._adjoint(trust), A.smallest_sum)
 
 
 def _n_centers(A):
     return A.center.shape[0] if hasattr(A, "center") else 1
 
 
-def _inverse(total):
+def _inverse(total, smallest):
     # Rays that miss the image and pixels that no ray meets have nothing to say.
-    return torch.where(total > 1e-6 * total.max(), 1 / total, 0)
+    return torch.where(total > smallest * total.max(), 1 / total, 0)
