@@ -47,6 +47,8 @@ APART = 4  # every fourth slice of the test foam is reconstructed by all methods
 
 
 def reconstructor(kind, angles, **parameters):
+    if kind is FBPReconstructor:
+        parameters["method"] = "direct"  # as the networks were trained
     return kind(angles=angles, angle_unit="rad", image_shape=(SIZE, SIZE), **parameters)
 
 

@@ -29,6 +29,7 @@ from tomolearn.ops.filters import angle_weights, ramp_filter
 from tomolearn.ops.fourier import fourier_plan, transform_length
 from tomolearn.simulation import ellipse_sinogram, shepp_logan_ellipses
 from tomolearn.solvers import cgls, fbp
+from tomolearn.solvers.fbp import _FEWEST_ANGLES, _SMALLEST
 
 FIELD = 0.49  # radius of the circle that is judged, in parts of the size
 ROWS = 64  # of an image that the exact sum is found for
@@ -84,7 +85,7 @@ def speed(options):
             calls = {(n, m): partial(fbp, A, y[:n], method=m) for n in (8, 1) for m in ("fourier", "direct")}
             alone = median_seconds({key: calls[key] for key in calls if key[1] == "fourier"}, options.repeats)
             # The direct method takes seconds: few rounds, in which the Fourier method is timed again.
-            both = median_seconds(calls, 1 if size > 512 else options.repeats)
+            both = median_seconds(calls, min(3, options.repeats))
             for n in (8, 1):
                 first = 1e3 * alone[n, "fourier"] / n
                 fourier, direct = (1e3 * both[n, m] / n for m in ("fourier", "direct"))
@@ -133,22 +134,21 @@ def crossover(options):
             rows.append((size, *("" if c is None else f"{c[0] / c[1]:.2f}" for c in cells)))
         title = f"Time by Fourier over time by direct, {n} slice{'s' if n > 1 else ''}; columns: angles"
         print_table(title, ("N", *map(str, counts)), rows)
-    size, n_angles, loss, worst = thresholds(times, sizes, counts)
-    print(
-        f"\nRecommended for method='auto': Fourier from {size} pixels and {n_angles} angles on. Over the cells of both "
-        f"tables this takes {loss:.3f} x the time of the faster method (geometric mean), at worst {worst:.2f} x."
-    )
+    tried = {(size, n): regret(times, size, n) for size in sizes for n in counts}
+    best, used = min(tried, key=tried.get), (_SMALLEST, _FEWEST_ANGLES)
+    print()
+    for name, (size, n_angles) in (("Fastest", best), ("In use", used)):
+        mean, worst = regret(times, size, n_angles)
+        print(
+            f"{name} for method='auto': Fourier from {size} pixels and {n_angles} angles on; over all cells {mean:.3f} "
+            f"x the time of the faster method (geometric mean), at worst {worst:.2f} x."
+        )
 
 
-def thresholds(times, sizes, counts):
-    """Least size and number of angles that lose the least time against the faster method of each cell."""
-    tried = []
-    for size in sizes:
-        for n_angles in counts:
-            taken = [t[0 if k[0] >= size and k[1] >= n_angles else 1] / min(t) for k, t in times.items()]
-            tried.append((float(np.exp(np.mean(np.log(taken)))), size, n_angles, max(taken)))
-    loss, size, n_angles, worst = min(tried)
-    return size, n_angles, loss, worst
+def regret(times, size, n_angles):
+    """Time with these thresholds over that of the faster method: geometric mean and largest of all cells."""
+    taken = [t[0 if k[0] >= size and k[1] >= n_angles else 1] / min(t) for k, t in times.items()]
+    return float(np.exp(np.mean(np.log(taken)))), max(taken)
 
 
 _MEMORY = """

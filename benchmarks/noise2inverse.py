@@ -88,7 +88,9 @@ def tune():
     X, truth = own("own-slice", 1)
     known = {"angles": default_angles(N_VIEWS), "image_shape": (SIZE, SIZE)}
     cutoffs, weights = (0.05, 0.1, 0.15, 0.2, 0.3), (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
-    tried = {f"FBP, Hann, cutoff {c}": FBPReconstructor(filter="hann", cutoff=c, **known) for c in cutoffs}
+    tried = {
+        f"FBP, Hann, cutoff {c}": FBPReconstructor(method="direct", filter="hann", cutoff=c, **known) for c in cutoffs
+    }
     tried |= {
         f"TV, weight {w}": TVReconstructor(regularization=w, max_iter=200, nonnegative=True, **known) for w in weights
     }

@@ -52,7 +52,7 @@ def main():
     exact = foam.sinograms(angles, supersampling=2)
     sinograms = add_photon_noise(exact * ATTENUATION, PHOTONS, random_state=4) / ATTENUATION
     known = {"angles": angles, "angle_unit": "rad"}
-    fbp = FBPReconstructor(**known).fit(sinograms)
+    fbp = FBPReconstructor(method="direct", **known).fit(sinograms)
     image = fbp.predict(sinograms)
     denoisers = {}
     for precision in ("float32", "bfloat16"):

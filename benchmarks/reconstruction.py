@@ -53,7 +53,7 @@ def tune():
     """Grid searches of the classical methods, on the validation part."""
     data = make_ellipses_benchmark("validation", N_VALIDATION)
     tried = [
-        FBPReconstructor(filter=name, cutoff=cutoff, **scan(data))
+        FBPReconstructor(method="direct", filter=name, cutoff=cutoff, **scan(data))
         for name in ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
         for cutoff in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     ]
@@ -84,7 +84,7 @@ def table():
     data = make_ellipses_benchmark("test", N_TEST)
     rows = []
     for name, estimator in (
-        ("FBP", FBPReconstructor(**FBP, **scan(data))),
+        ("FBP", FBPReconstructor(method="direct", **FBP, **scan(data))),
         ("TV", TVReconstructor(**TV, **scan(data))),
     ):
         value, structure = quality(estimator.fit_transform(data.sinograms), data.images)

@@ -64,7 +64,9 @@ def tune():
     rows = []
     for name in ("ram-lak", "shepp-logan", "cosine", "hamming", "hann"):
         for cutoff in np.linspace(0.2, 1.0, 9):
-            value, structure = quality(FBPReconstructor(filter=name, cutoff=cutoff).fit_transform(X), y)
+            value, structure = quality(
+                FBPReconstructor(method="direct", filter=name, cutoff=cutoff).fit_transform(X), y
+            )
             rows.append([name, f"{cutoff:.1f}", f"{value:.2f}", f"{structure:.3f}"])
     rows.sort(key=lambda row: -float(row[2]))
     print_table("FBPReconstructor, validation images", ["filter", "cutoff", "PSNR / dB", "SSIM"], rows[:5])
@@ -108,8 +110,8 @@ def measured(folder, rng):
 def table(figure=None):
     """The networks and filtered back-projection on every test set."""
     methods = {
-        "FBP, Shepp-Logan": FBPReconstructor(filter="shepp-logan"),
-        "FBP, tuned": FBPReconstructor(**FBP),
+        "FBP, Shepp-Logan": FBPReconstructor(method="direct", filter="shepp-logan"),
+        "FBP, tuned": FBPReconstructor(method="direct", **FBP),
     }
     told, ranks = {}, {}
     for name, (kind, parameters) in MODELS.items():

@@ -86,7 +86,9 @@ def tune():
     X, y = pairs(20, 2, angles[::EVERY])
     known = scan_parameters(angles[::EVERY])
     cutoffs, weights = (0.2, 0.3, 0.4, 0.6, 0.8, 1.0), (1.0, 2.0, 4.0, 8.0, 16.0)
-    tried = {f"FBP, Hann, cutoff {c}": FBPReconstructor(**FBP | {"cutoff": c}, **known) for c in cutoffs}
+    tried = {
+        f"FBP, Hann, cutoff {c}": FBPReconstructor(method="direct", **FBP | {"cutoff": c}, **known) for c in cutoffs
+    }
     tried |= {f"TV, weight {w}": TVReconstructor(**TV | {"regularization": w}, **known) for w in weights}
     rows = []
     for name, estimator in tried.items():
@@ -98,11 +100,14 @@ def tune():
 def table(figure=None):
     """Every method on the tooth."""
     X, angles = measured()
-    reference = FBPReconstructor(**REFERENCE, **scan_parameters(angles)).fit_transform(X)
+    reference = FBPReconstructor(method="direct", **REFERENCE, **scan_parameters(angles)).fit_transform(X)
     scale = float(np.percentile(reference, 99.9))  # the networks know objects of about 1
     few, known = X[:, ::EVERY] / scale, scan_parameters(angles[::EVERY])
     told = {}
-    methods = {"FBP": FBPReconstructor(**FBP, **known).fit(few), "TV": TVReconstructor(**TV, **known).fit(few)}
+    methods = {
+        "FBP": FBPReconstructor(method="direct", **FBP, **known).fit(few),
+        "TV": TVReconstructor(**TV, **known).fit(few),
+    }
     for name, (kind, _) in MODELS.items():
         for facts, estimator in trained_rows(f"tooth-{name}"):
             methods[kind], told[kind] = estimator, minutes(facts)

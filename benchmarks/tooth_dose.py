@@ -76,7 +76,7 @@ def foams(case, n, seed):
 
 def images_and_truth(case, n, seed):
     sinograms, angles, truth = foams(case, n, seed)
-    return FBPReconstructor(**scan_parameters(angles)).fit_transform(sinograms), truth
+    return FBPReconstructor(method="direct", **scan_parameters(angles)).fit_transform(sinograms), truth
 
 
 def train(options):
@@ -98,7 +98,7 @@ def tune():
         known = scan_parameters(angles)
         rows = []
         for cutoff in (0.2, 0.3, 0.4, 0.6, 0.8, 1.0):
-            images = FBPReconstructor(filter="hann", cutoff=cutoff, **known).fit_transform(X)
+            images = FBPReconstructor(method="direct", filter="hann", cutoff=cutoff, **known).fit_transform(X)
             rows.append([f"FBP, Hann, cutoff {cutoff}", images])
         for weight in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0):
             method = TVReconstructor(regularization=weight, max_iter=300, nonnegative=True, **known)
@@ -110,7 +110,7 @@ def tune():
 def table(figure=None):
     """Every method on the tooth."""
     X, angles = measured()
-    reference = FBPReconstructor(**REFERENCE, **scan_parameters(angles)).fit_transform(X)
+    reference = FBPReconstructor(method="direct", **REFERENCE, **scan_parameters(angles)).fit_transform(X)
     scale = float(np.percentile(reference, 99.9))  # what has learned from foams knows objects of about 1
     rows_, columns = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     inside = np.hypot(rows_, columns) < min(CENTER, SIZE - 1 - CENTER)
@@ -118,9 +118,9 @@ def table(figure=None):
     for case, title in CASES.items():
         few, angles = low_dose(case)
         known = scan_parameters(angles)
-        plain = FBPReconstructor(**known).fit_transform(few / scale)
+        plain = FBPReconstructor(method="direct", **known).fit_transform(few / scale)
         images, told = {"FBP": plain}, {}
-        images["FBP, tuned"] = FBPReconstructor(**FBP[case], **known).fit_transform(few / scale)
+        images["FBP, tuned"] = FBPReconstructor(method="direct", **FBP[case], **known).fit_transform(few / scale)
         images["TV"] = TVReconstructor(**TV[case], **known).fit_transform(few / scale)
         for kind, given in (("tomogan", plain), ("n2i", few)):
             for facts, model in trained_rows(f"tooth-{kind}-{case}"):

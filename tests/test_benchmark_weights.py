@@ -33,9 +33,8 @@ def test_weights_are_what_the_facts_say(row):
 @pytest.mark.parametrize("row", [row for row in ROWS if row.startswith(("ellipses-fbp-unet", "ellipses-primal-dual"))])
 def test_networks_with_physics_beat_back_projection(row):
     data = make_ellipses_benchmark("validation", 4)
-    fbp = FBPReconstructor(
-        filter="hamming", cutoff=0.7, angles=data.angles, detector_spacing=data.detector_spacing, image_shape=(128, 128)
-    )
+    scan = {"angles": data.angles, "detector_spacing": data.detector_spacing, "image_shape": (128, 128)}
+    fbp = FBPReconstructor(filter="hamming", cutoff=0.7, method="direct", **scan)
     images = {
         "fbp": fbp.fit_transform(data.sinograms),
         row: tomolearn.load(WEIGHTS / f"{row}.safetensors").predict(data.sinograms),

@@ -33,7 +33,6 @@ def scan():
         (TVReconstructor(), tv, {"max_iter": 9, "x0": "fbp", "regularization": 2.0}),
         (TVReconstructor(solver="fista"), fista_tv, {"max_iter": 9, "x0": "fbp", "regularization": 2.0}),
     ],
-    ids=str,
 )
 def test_an_estimator_is_its_function(estimator, solver, options, scan):
     X = scan[1]
@@ -109,7 +108,6 @@ def test_fista_asks_for_the_memory_of_its_dual_variables():
         (SIRTReconstructor(relaxation=2), ValueError, "relaxation must be a number in .*got 2"),
         (TVReconstructor(solver="admm"), ValueError, "solver must be one of 'primal-dual', 'fista'; got 'admm'"),
     ],
-    ids=str,
 )
 def test_a_wrong_option_is_named(estimator, error, message):
     with pytest.raises(error, match=message):

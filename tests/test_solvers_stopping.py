@@ -64,7 +64,9 @@ def test_each_slice_ends_at_the_first_iterate_that_explains_its_data(solve, opti
     assert steps == list(range(1, first.max() + 1))
 
 
-@pytest.mark.parametrize(("solve", "options"), [(cgls, {}), (sirt, {}), (sirt, {"n_subsets": 3})], ids=str)
+@pytest.mark.parametrize(
+    ("solve", "options"), [(cgls, {}), (sirt, {}), (sirt, {"n_subsets": 3})], ids=["cgls", "sirt", "subsets"]
+)
 def test_the_end_is_near_the_best_iterate(solve, options, noisy):
     """Semi-convergence: noisy images get better and then worse."""
     A, _, images, y, sigma = noisy
@@ -92,7 +94,6 @@ def test_an_image_that_explains_the_data_stays(solve, options, noisy):
         (tv, {"tol": 0.01}),
         (fista_tv, {"tol": 0.01}),
     ],
-    ids=str,
 )
 def test_an_image_does_not_depend_on_its_company(solve, rule, noisy):
     A, _, _, y, _ = noisy

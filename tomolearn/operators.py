@@ -1,6 +1,7 @@
 """Linear operators as objects: ``A(x)``, ``A.T(y)``, shapes, norm. What the solvers are written in."""
 
 from collections.abc import Callable
+from typing import Self
 
 import numpy as np
 import torch
@@ -166,7 +167,7 @@ class RadonOperator(LinearOperator):
     def _scaled(self, result):
         return result if self.geometry.pixel_size == 1 else result * self.geometry.pixel_size
 
-    def subset(self, index) -> "RadonOperator":
+    def subset(self, index) -> Self:
         """The operator of some of the angles.
 
         Parameters
@@ -181,7 +182,7 @@ class RadonOperator(LinearOperator):
         part.angles, part.center = self.angles[index].contiguous(), self.center[:, index].contiguous()
         return part
 
-    def slices(self, start: int, stop: int) -> "RadonOperator":
+    def slices(self, start: int, stop: int) -> Self:
         """The operator of the slices ``start`` to ``stop``: itself, unless each slice has a centre of its own."""
         if self.center.shape[0] == 1:
             return self
@@ -266,7 +267,7 @@ class FourierRadonOperator(RadonOperator):
     def _adjoint(self, y):
         return self._scaled(self._plan.adjoint(y, self._rays(y)[1]))
 
-    def subset(self, index) -> "FourierRadonOperator":
+    def subset(self, index) -> Self:
         """The operator of some of the angles.
 
         Parameters

@@ -29,7 +29,7 @@ _STEP = 32  # transforms are multiples of it: the strips of the grid, and the la
 class FourierPlan:
     """The tables of one scan for the Fourier method; made by `fourier_plan`, valid for any axis of rotation.
 
-    Attributes
+    Parameters
     ----------
     index : Tensor of shape (2, n_angles), int32
         Rays in the order of their slope: which angle, and how many frequencies.
@@ -40,6 +40,14 @@ class FourierPlan:
         Response of the filter, what the kernel takes from rows and columns, and the kernel.
     sizes : tuple of int
         Detectors, padded length, rows, columns, those of the grid, width and degree of the kernel, edge padding.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tomolearn.ops.fourier import fourier_plan
+    >>> plan = fourier_plan([0.0, 1.0], 16, (16, 16))
+    >>> plan.project(torch.ones(1, 16, 16), torch.full((1, 2), 7.5, dtype=torch.float64)).shape
+    torch.Size([1, 2, 16])
     """
 
     index: torch.Tensor
@@ -60,6 +68,14 @@ class FourierPlan:
 
 def fast_length(n: float) -> int:
     """The smallest length of a transform that is at least ``n``: 64 or more, a multiple of 32, a product of 2, 3, 5.
+
+    Parameters
+    ----------
+    n : float
+
+    Returns
+    -------
+    int
 
     Examples
     --------
