@@ -13,6 +13,8 @@ from tomolearn._validation import as_tensor, check_finite, check_real
 
 __all__ = ["Stopping", "as_data", "dot", "residual_goal", "residual_norm", "weights_like"]
 
+_LARGE = 2**15  # values of a slice, from which on it is worth a call of its own
+
 
 def as_data(A, y):
     """``y`` as a stack (n, *A.range_shape), the leading axis added where it is missing, and the way back."""
@@ -51,7 +53,14 @@ def weights_like(weights, y):
 
 def dot(a, b):
     """Inner product of each slice, summed in float64: shape (n, 1, ..., 1), so that it multiplies a stack."""
-    return (a * b).flatten(1).sum(1, dtype=torch.float64).to(a.dtype).view(-1, *[1] * (a.ndim - 1))
+    if a.device.type == "cpu" and a[:1].numel() >= _LARGE and not (a.requires_grad or b.requires_grad):
+        # Slice by slice the products stay in a cache: of 1024 x 1024 pixels five times as fast as all at once.
+        product, sums = torch.empty_like(a[0]), a.new_empty(len(a), dtype=torch.float64)
+        for i in range(len(a)):
+            sums[i] = torch.mul(a[i], b[i], out=product).sum(dtype=torch.float64)
+    else:
+        sums = (a * b).flatten(1).sum(1, dtype=torch.float64)
+    return sums.to(a.dtype).view(-1, *[1] * (a.ndim - 1))
 
 
 def residual_norm(r, w=None):

@@ -89,7 +89,9 @@ def cgls(
     x, stopping = start(A, y, x0, w, nonnegative), Stopping(y, on=goal is not None)
 
     def descent(r):  # minus the gradient; pixels at their bound that want to go below it stay
-        s = A._adjoint(r if w is None else w * r).sub_(x, alpha=damping)
+        s = A._adjoint(r if w is None else w * r)
+        if damping:
+            s = s.sub_(x, alpha=damping)
         return torch.where((x <= 0) & (s < 0), 0, s) if nonnegative else s
 
     r = y - A._forward(x)
@@ -100,7 +102,9 @@ def cgls(
         if stopping.reached(residual, goal):
             break
         q = A._forward(p)
-        curvature = dot(q, q if w is None else w * q) + damping * dot(p, p)
+        curvature = dot(q, q if w is None else w * q)
+        if damping:
+            curvature = curvature + damping * dot(p, p)
         alpha = torch.where(curvature > 0, dot(s, p) / curvature, 0) * stopping.alive
         x.addcmul_(alpha, p)
         r.addcmul_(alpha, q, value=-1)

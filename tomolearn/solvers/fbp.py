@@ -11,7 +11,7 @@ __all__ = ["METHODS", "fbp"]
 
 BLOCK = 32  # slices filtered and back-projected together: one pack of the operators
 METHODS = ("auto", "direct", "fourier")
-_SMALLEST, _FEWEST_ANGLES = 128, 32  # measured: benchmarks/fourier.py crossover
+_SMALLEST, _FEWEST_ANGLES = 64, 48  # measured: benchmarks/fourier.py crossover
 
 
 def fbp(A, y, *, filter="ram-lak", cutoff=1.0, padding="zero", method="auto"):
@@ -36,7 +36,7 @@ def fbp(A, y, *, filter="ram-lak", cutoff=1.0, padding="zero", method="auto"):
         "direct" interpolates linearly between detector bins, O(n^3). "fourier" sums the band-limited projections that
         the bins stand for by way of a grid of frequencies, O(n^2 log n): up to 1e-4 the result of exact interpolation,
         sharper and, with few angles, with sharper streaks than linear interpolation, which is a slight low-pass; on the
-        processor only. "auto" takes "fourier" there for images from 128 pixels wide and 32 angles on, where it is
+        processor only. "auto" takes "fourier" there for images from 64 pixels wide and 48 angles on, where it is
         faster.
 
     Returns

@@ -93,8 +93,12 @@ template <class T>
 struct TwoRows {
   const Number<T>*a, *b;
   int n;
+  int64_t ahead;  // to rows that are wanted soon
   TOMO_INLINE_MEMBER Part<T> operator()(int i, int part) const {
-    if (2 * i <= n) return add_plus_i(a[i].part[part], b[i].part[part]);
+    if (2 * i <= n) {
+      __builtin_prefetch(a + i + ahead), __builtin_prefetch(b + i + ahead);
+      return add_plus_i(a[i].part[part], b[i].part[part]);
+    }
     return conjugate(add_minus_i(a[n - i].part[part], b[n - i].part[part]));
   }
 };
