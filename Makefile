@@ -49,6 +49,7 @@ cuda-check: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/nvcc  ## of the suite
 
 bench: $(RECORD)/built $(RECORD)/extra-test $(RECORD)/extra-bench  ## time the operators beside their peers
 	$(PY) benchmarks/operators.py
+	$(PY) benchmarks/fourier.py speed
 	$(PY) benchmarks/pipeline.py
 	$(PY) benchmarks/readers.py
 	$(PY) benchmarks/training.py

@@ -10,7 +10,7 @@ import torch
 from reference_fourier import adjoint_matrix, exact_waves
 
 from tomolearn import FBPReconstructor, Noise2InverseReconstructor
-from tomolearn.exceptions import ExtensionError
+from tomolearn.exceptions import ExtensionError, GeometryError
 from tomolearn.geometry import ParallelBeam, default_angles
 from tomolearn.operators import FourierRadonOperator, RadonOperator
 from tomolearn.ops.filters import angle_weights, padded_length, ramp_filter
@@ -61,6 +61,8 @@ def test_filtered_back_projection_is_the_exact_sum(width, bound):
     ours = plan.adjoint(torch.from_numpy(y)[None], center)[0].numpy()
     field = inside((n, n), 0.47 * n)
     assert np.sqrt(np.mean((ours - exact)[field] ** 2)) <= bound
+    A = FourierRadonOperator(geometry, kernel_width=width)
+    np.testing.assert_allclose(fbp(A, y, method="fourier"), ours, atol=1e-12)
     if width == 4:
         np.testing.assert_allclose(fbp(RadonOperator(geometry), y, method="fourier"), ours, atol=1e-12)
 
@@ -320,6 +322,9 @@ def test_what_is_refused():
     for estimator in (FBPReconstructor, Noise2InverseReconstructor):
         with pytest.raises(ValueError, match="method must be one of 'auto', 'direct', 'fourier'; got 'gridrec'"):
             estimator(method="gridrec").fit(y[None])
+    moving = RadonOperator(replace(A.geometry, center=[[7.0], [8.0]], angle_unit="rad"))
+    with pytest.raises(GeometryError, match="center is given for 2 slices; got a stack of 1"):
+        fbp(moving, y, method="fourier")
     with pytest.raises(ValueError, match="kernel_width must be 4, 5 or 8; got 6"):
         FourierRadonOperator(A.geometry, kernel_width=6)
     with pytest.raises(ValueError, match="padding must be one of 'zero', 'edge'"):

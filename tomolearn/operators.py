@@ -200,7 +200,7 @@ class FourierRadonOperator(RadonOperator):
 
     A pixel counts as the hat over its neighbours that linear interpolation between pixels gives it, as far as the
     detector resolves it. So both operators agree for images without detail near the limit of their resolution, and
-    solvers give the same images to about 1 %. ``A`` and ``A.T`` are exact transposes here, too.
+    solvers give the same images to about 1 % of their range. ``A`` and ``A.T`` are exact transposes here, too.
 
     Parameters
     ----------

@@ -55,7 +55,8 @@ FourierScan read_scan(const Tensor& in, const Tensor& index, const Tensor& rays,
   s.n_detectors = int(sizes[0]), s.n_fft = int(sizes[1]), s.rows = int(sizes[2]), s.columns = int(sizes[3]);
   s.grid_rows = int(sizes[4]), s.grid_columns = int(sizes[5]), s.width = int(sizes[6]), s.degree = int(sizes[7]);
   s.edge = sizes[8] != 0;
-  STD_TORCH_CHECK(is_length_of_transform(s.n_fft) && is_length_of_transform(s.grid_rows) && is_length_of_transform(s.grid_columns),
+  STD_TORCH_CHECK(is_length_of_transform(s.n_fft) && is_length_of_transform(s.grid_rows) &&
+                      is_length_of_transform(s.grid_columns),
                   "transforms must have multiples of 16 as lengths, from 64 on, with no prime factor above 5");
   STD_TORCH_CHECK(s.n_detectors > 0 && s.n_detectors <= s.n_fft && s.rows > 0 && s.rows <= s.grid_rows && s.columns > 0 &&
                       s.columns <= s.grid_columns,
@@ -122,9 +123,9 @@ Tensor apply(Direction direction, const Tensor& input, const Tensor& index, cons
   const Tensor in = torch::stable::contiguous(input);
   const FourierScan scan = read_scan(in, index, rays, center, tables, sizes);
   const bool forward = direction == Direction::project;
-  STD_TORCH_CHECK(in.size(1) == (forward ? scan.rows : scan.n_angles) && in.size(2) == (forward ? scan.columns : scan.n_detectors),
-                  name, " must be (slices, ", forward ? scan.rows : scan.n_angles, ", ",
-                  forward ? scan.columns : scan.n_detectors, "), got (slices, ", in.size(1), ", ", in.size(2), ")");
+  const int size1 = forward ? scan.rows : scan.n_angles, size2 = forward ? scan.columns : scan.n_detectors;
+  STD_TORCH_CHECK(in.size(1) == size1 && in.size(2) == size2, name, " must be (slices, ", size1, ", ", size2,
+                  "), got (slices, ", in.size(1), ", ", in.size(2), ")");
   Tensor out = torch::stable::new_empty(in, forward ? Sizes{in.size(0), scan.n_angles, scan.n_detectors}
                                                     : Sizes{in.size(0), scan.rows, scan.columns});
   if (out.numel() == 0) return out;

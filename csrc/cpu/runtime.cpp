@@ -51,15 +51,15 @@ class Kept {
   }
 
  private:
-  static constexpr size_t kSmallest = size_t{1} << 24;
+  static constexpr size_t kSmallest = size_t{1} << 24, kLargest = size_t{1} << 32;
   struct Block {
     void* memory;
     size_t size;
   };
 
   static size_t limit() {
-    static const size_t bytes = size_t(sysconf(_SC_PHYS_PAGES)) / 16 * size_t(sysconf(_SC_PAGESIZE));
-    return bytes;
+    static const size_t part = size_t(sysconf(_SC_PHYS_PAGES)) / 16 * size_t(sysconf(_SC_PAGESIZE));
+    return part < kLargest ? part : kLargest;
   }
   void* remove(size_t i) {
     void* const memory = blocks_[i].memory;

@@ -19,8 +19,8 @@ struct Jobs {
 void run_jobs(int64_t count, void (*worker)(void* context, Jobs& jobs), void* context);
 
 // Memory of at least `bytes`, on huge pages where it is large. Throws std::bad_alloc. Large blocks are kept for the next
-// call, up to a sixteenth of the machine's memory: for the system to clear fresh pages would take a third of the time of
-// some operators. What is kept is marked as free, so that the system takes it back as soon as memory is short.
+// call, up to a sixteenth of the machine's memory and 4 GiB: the system would take a third of the time of some operators to
+// clear fresh pages. What is kept is marked as free, so that the system takes it back as soon as memory is short.
 void* scratch_allocate(size_t bytes);
 void scratch_free(void* memory, size_t bytes);  // the same `bytes`
 

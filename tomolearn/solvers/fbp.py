@@ -22,7 +22,7 @@ def fbp(A, y, *, filter="ram-lak", cutoff=1.0, padding="zero", method="auto"):
     Parameters
     ----------
     A : RadonOperator
-        The scan.
+        The scan. The kernel of "fourier" is that of a `FourierRadonOperator`, else the default one.
     y : array-like or Tensor of shape (n_angles, n_detectors) or (n, n_angles, n_detectors)
         Line integrals.
     filter : str or array-like, default="ram-lak"
@@ -91,8 +91,16 @@ def _by_frequencies(A, y, filter, cutoff, padding):
         response = ramp_filter(padded_length(g.n_detectors), filter, cutoff=cutoff)
         response = lengthened_response(response, n_fft)
     gain = angle_weights(angles) / g.pixel_size
-    plan = fourier_plan(*scan[:3], detector_spacing=scan[3], n_fft=n_fft, response=response, gain=gain, padding=padding)
-    return plan.adjoint(y, A.center)
+    plan = fourier_plan(
+        *scan[:3],
+        detector_spacing=g.detector_spacing,
+        n_fft=n_fft,
+        response=response,
+        gain=gain,
+        padding=padding,
+        kernel_width=getattr(A, "kernel_width", 4),
+    )
+    return plan.adjoint(y, A._rays(y)[1])
 
 
 def _by_interpolation(A, y, filter, cutoff, padding):

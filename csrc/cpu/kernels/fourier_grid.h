@@ -112,51 +112,51 @@ struct PointWeights {
 template <class T, int W>
 TOMO_INLINE void spread_points(const FourierScan& scan, const Taps<T, W>& taps, int ray, int strip, int first, int last,
                                const Number<T>* values, int64_t ahead, Number<T>* cells) {
-    const Range range = points_between(scan, ray, first, last);
-    const int length = column_length(scan);
-    PointWeights<T, W> w;
-    for (int r = range.begin; r < range.end; r += Points<T>::count) {
-      const Points<T> p = locate<T>(scan, ray, r, strip, first, last);
-      w.set(taps, p);
-      const int n = least(Points<T>::count, range.end - r);
-      for (int k = 0; k < n; k++) {
-        Number<T>* cell = cells + p.cell[k];
-        const Number<T> value = values[r + k];
-        __builtin_prefetch(values + ahead + r + k);  // a few rays on, about the same frequencies: hides the page walk
-        for (int v = 0; v < Number<T>::parts; v++) TOMO_UNROLL for (int j = 0; j < W; j++) {
-          const Part<T> weighted = value.part[v] * w.column[j][k];
-          Number<T>* c = cell + int64_t(j) * length;
-          TOMO_UNROLL for (int i = 0; i < W; i++) c[i].part[v] += weighted * w.row[i][k];
-        }
+  const Range range = points_between(scan, ray, first, last);
+  const int length = column_length(scan);
+  PointWeights<T, W> w;
+  for (int r = range.begin; r < range.end; r += Points<T>::count) {
+    const Points<T> p = locate<T>(scan, ray, r, strip, first, last);
+    w.set(taps, p);
+    const int n = least(Points<T>::count, range.end - r);
+    for (int k = 0; k < n; k++) {
+      Number<T>* cell = cells + p.cell[k];
+      const Number<T> value = values[r + k];
+      __builtin_prefetch(values + ahead + r + k);  // a few rays on, about the same frequencies: hides the page walk
+      for (int v = 0; v < Number<T>::parts; v++) TOMO_UNROLL for (int j = 0; j < W; j++) {
+        const Part<T> weighted = value.part[v] * w.column[j][k];
+        Number<T>* c = cell + int64_t(j) * length;
+        TOMO_UNROLL for (int i = 0; i < W; i++) c[i].part[v] += weighted * w.row[i][k];
       }
     }
   }
+}
 
 template <class T, int W>
 TOMO_INLINE void gather_points(const FourierScan& scan, const Taps<T, W>& taps, int ray, int strip, int first, int last,
                                Number<T>* values, const Number<T>* cells) {
-    const Range range = points_between(scan, ray, first, last);
-    const int length = column_length(scan);
-    PointWeights<T, W> w;
-    for (int r = range.begin; r < range.end; r += Points<T>::count) {
-      const Points<T> p = locate<T>(scan, ray, r, strip, first, last);
-      w.set(taps, p);
-      const int n = least(Points<T>::count, range.end - r);
-      for (int k = 0; k < n; k++) {
-        const Number<T>* cell = cells + p.cell[k];
-        for (int v = 0; v < Number<T>::parts; v++) {
-          Part<T> sum = {};
-          TOMO_UNROLL for (int j = 0; j < W; j++) {
-            const Number<T>* c = cell + int64_t(j) * length;
-            Part<T> column = c[0].part[v] * w.row[0][k];
-            TOMO_UNROLL for (int i = 1; i < W; i++) column += c[i].part[v] * w.row[i][k];
-            sum += column * w.column[j][k];
-          }
-          stream(&values[r + k].part[v], sum);
+  const Range range = points_between(scan, ray, first, last);
+  const int length = column_length(scan);
+  PointWeights<T, W> w;
+  for (int r = range.begin; r < range.end; r += Points<T>::count) {
+    const Points<T> p = locate<T>(scan, ray, r, strip, first, last);
+    w.set(taps, p);
+    const int n = least(Points<T>::count, range.end - r);
+    for (int k = 0; k < n; k++) {
+      const Number<T>* cell = cells + p.cell[k];
+      for (int v = 0; v < Number<T>::parts; v++) {
+        Part<T> sum = {};
+        TOMO_UNROLL for (int j = 0; j < W; j++) {
+          const Number<T>* c = cell + int64_t(j) * length;
+          Part<T> column = c[0].part[v] * w.row[0][k];
+          TOMO_UNROLL for (int i = 1; i < W; i++) column += c[i].part[v] * w.row[i][k];
+          sum += column * w.column[j][k];
         }
+        stream(&values[r + k].part[v], sum);
       }
     }
   }
+}
 
 // ------------------------------------------------------------------------------------------------ a slice by itself
 
@@ -198,58 +198,58 @@ struct SingleKernel {
 template <class T, int W, class Visit>
 TOMO_INLINE void each_point(const FourierScan& scan, const Taps<T, W>& taps, int ray, int strip, int first, int last,
                             const Visit& visit) {
-    const Range range = points_between(scan, ray, first, last);
-    constexpr int count = Points<T>::count;
-    alignas(64) T column[W][count];
-    alignas(64) T row_z[count];
-    for (int r = range.begin; r < range.end; r += count) {
-      const Points<T> p = locate<T>(scan, ray, r, strip, first, last);
-      typename Points<T>::Lanes c[W];
-      taps.evaluate(p.column_z, c);
-      memcpy(column, c, sizeof c);
-      memcpy(row_z, &p.row_z, sizeof row_z);
-      const int n = least(count, range.end - r);
-      for (int k = 0; k < n; k++) visit(r + k, p.cell[k], &column[0][k], row_z[k]);
-    }
+  const Range range = points_between(scan, ray, first, last);
+  constexpr int count = Points<T>::count;
+  alignas(64) T column[W][count];
+  alignas(64) T row_z[count];
+  for (int r = range.begin; r < range.end; r += count) {
+    const Points<T> p = locate<T>(scan, ray, r, strip, first, last);
+    typename Points<T>::Lanes c[W];
+    taps.evaluate(p.column_z, c);
+    memcpy(column, c, sizeof c);
+    memcpy(row_z, &p.row_z, sizeof row_z);
+    const int n = least(count, range.end - r);
+    for (int k = 0; k < n; k++) visit(r + k, p.cell[k], &column[0][k], row_z[k]);
   }
+}
 
 template <class T, int W>
 TOMO_INLINE void spread_points(const FourierScan& scan, const SingleKernel<T, W>& kernel, int ray, int strip, int first,
                                int last, const Complex<T>* values, int64_t, Complex<T>* cells) {
-    using R = RowTaps<T, W>;
-    const int64_t length = 2 * column_length(scan);
-    each_point(scan, kernel.columns, ray, strip, first, last, [&](int r, int cell, const T* column, T z) {
-      T* const to = (T*)(cells + cell);
-      const T value[2] = {values[r].re, values[r].im};
-      for (int v = 0; v < R::parts; v++) {
-        const typename R::V weighted = everywhere<typename R::V>(value) * kernel.rows.evaluate(z, v);
-        TOMO_UNROLL for (int j = 0; j < W; j++) {
-          auto* c = (typename R::Unaligned*)(to + j * length) + v;
-          *c += weighted * column[j * Points<T>::count];
-        }
+  using R = RowTaps<T, W>;
+  const int64_t length = 2 * column_length(scan);
+  each_point(scan, kernel.columns, ray, strip, first, last, [&](int r, int cell, const T* column, T z) {
+    T* const to = (T*)(cells + cell);
+    const T value[2] = {values[r].re, values[r].im};
+    for (int v = 0; v < R::parts; v++) {
+      const typename R::V weighted = everywhere<typename R::V>(value) * kernel.rows.evaluate(z, v);
+      TOMO_UNROLL for (int j = 0; j < W; j++) {
+        auto* c = (typename R::Unaligned*)(to + j * length) + v;
+        *c += weighted * column[j * Points<T>::count];
       }
-    });
-  }
+    }
+  });
+}
 
 template <class T, int W>
 TOMO_INLINE void gather_points(const FourierScan& scan, const SingleKernel<T, W>& kernel, int ray, int strip, int first,
                                int last, Complex<T>* values, const Complex<T>* cells) {
-    using R = RowTaps<T, W>;
-    const int64_t length = 2 * column_length(scan);
-    each_point(scan, kernel.columns, ray, strip, first, last, [&](int r, int cell, const T* column, T z) {
-      const T* const from = (const T*)(cells + cell);
-      Complex<T> sum = {0, 0};
-      for (int v = 0; v < R::parts; v++) {
-        typename R::V all = {};
-        TOMO_UNROLL for (int j = 0; j < W; j++) {
-          const auto* c = (const typename R::Unaligned*)(from + j * length) + v;
-          all += *c * column[j * Points<T>::count];
-        }
-        all *= kernel.rows.evaluate(z, v);
-        TOMO_UNROLL for (int i = 0; i < R::length; i += 2) sum.re += all[i], sum.im += all[i + 1];
+  using R = RowTaps<T, W>;
+  const int64_t length = 2 * column_length(scan);
+  each_point(scan, kernel.columns, ray, strip, first, last, [&](int r, int cell, const T* column, T z) {
+    const T* const from = (const T*)(cells + cell);
+    Complex<T> sum = {0, 0};
+    for (int v = 0; v < R::parts; v++) {
+      typename R::V all = {};
+      TOMO_UNROLL for (int j = 0; j < W; j++) {
+        const auto* c = (const typename R::Unaligned*)(from + j * length) + v;
+        all += *c * column[j * Points<T>::count];
       }
-      values[r] = sum;
-    });
-  }
+      all *= kernel.rows.evaluate(z, v);
+      TOMO_UNROLL for (int i = 0; i < R::length; i += 2) sum.re += all[i], sum.im += all[i + 1];
+    }
+    values[r] = sum;
+  });
+}
 
 }  // namespace tomolearn::TOMOLEARN_LEVEL

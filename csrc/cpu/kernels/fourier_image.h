@@ -69,7 +69,8 @@ class ImageStage {
         const Line *a, *b;
         rows_of(half_image, job, transposed, &a, &b);
         a += kStrip / 2, b += kStrip / 2;
-        rows_fft_.run(scratch, TwoRows<T>{a, b, n, SINGLE ? 0 : 4 * width}, CentredReverse<T, false>{line, 1, column_scale_, n, zero, columns});
+        rows_fft_.run(scratch, TwoRows<T>{a, b, n, SINGLE ? 0 : 4 * width},
+                      CentredReverse<T, false>{line, 1, column_scale_, n, zero, columns});
         T* lines[Line::values];
         locate_lines<T, SINGLE>(images, job, n_slices, scan_.rows, scan_.columns, nullptr, lines);
         unpack_rows<T>(line, scan_.columns, lines);

@@ -21,8 +21,9 @@ struct Choice<false, A, B> {
 template <bool WHICH, class A, class B>
 using Either = typename Choice<WHICH, A, B>::type;
 
+// One lane's worth; what is written as numbers is read as these, and the other way round.
 template <class T>
-struct Complex {
+struct __attribute__((may_alias)) Complex {
   T re, im;
 };
 
