@@ -32,7 +32,7 @@ def one_trial(seed, checks, levels):
     n_slices = int(rng.integers(0, 70))
     kind = str(dtype).removeprefix("torch.")
     if small and n_slices and case.matrix is not None:
-        checks.check_slow_reference(case, rng, n_slices, dtype, REFERENCE_BOUNDS[kind])
+        checks.check_slow_reference(case, rng, n_slices, dtype, REFERENCE_BOUNDS[kind] * case.rounding)
     x, y = (checks.uniform(rng, (n_slices, *shape), dtype) for shape in (case.domain, case.range))
     error = checks.dot_error(case, x, y)
     if error > DOT_BOUNDS[kind] * (case.rounding if dtype == torch.float32 else 1):

@@ -217,6 +217,7 @@ def test_records_of_labels_and_of_a_reconstruction(models, folder):
         (["--set", "filter=hann", "--filter", "hann"], "--filter and --set filter are the same parameter"),
         (["--set", "center=3"], "--center says this of the scan, and --set or --config center too; use the option."),
         (["--algorithm", "sirt", "--filter", "hann"], "--filter is for --algorithm fbp; got sirt."),
+        (["--algorithm", "tv", "--method", "fourier"], "--method is for --algorithm fbp; got tv."),
         (["--log", "x.npy"], "--log must have another name than x.npy, which is written too"),
     ],
 )

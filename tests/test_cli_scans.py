@@ -50,6 +50,17 @@ def read(path):
 # ---------------------------------------------------------------------------------------------------- reconstruct
 
 
+def test_the_method_of_back_projection(scan, tmp_path):
+    volumes = []
+    for method in ("auto", "fourier", "direct"):
+        out = tmp_path / f"{method}.npy"
+        assert main(["reconstruct", scan, "-o", str(out), "--filter", "hann", "--method", method, "--quiet"]) == 0
+        volumes.append(read(out))
+        assert error_of(volumes[-1]) < 0.5
+    auto, fourier, direct = volumes
+    assert np.array_equal(auto, fourier) and not np.array_equal(auto, direct)
+
+
 def test_from_raw_counts_to_a_volume(scan, tmp_path, capsys):
     out, preview = tmp_path / "recon.h5", tmp_path / "recon.png"
     assert main(["reconstruct", scan, "-o", str(out), "--filter", "hann", "--preview", str(preview)]) == 0

@@ -226,8 +226,8 @@ class Fft {
   template <int R, class Load>
   static __attribute__((noinline)) void first_step(const Pass& p, const Load& load, int from, Number<T>* between) {
     const int n = p.second, step = p.stride * p.rest;
-    for (int part = 0; part < Number<T>::parts; part++) {
-      for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
+      for (int part = 0; part < Number<T>::parts; part++) {
         Part<T> a[R];
         TOMO_UNROLL for (int k = 0; k < R; k++) a[k] = load(from + step * (i + n * k), part);
         dft<R>(a);
@@ -244,8 +244,8 @@ class Fft {
   static __attribute__((noinline)) void second_step(const Pass& p, const Number<T>* between, const Factor<T>* outer,
                                                     const Store& store, int to) {
     const int n = p.first;
-    for (int part = 0; part < Number<T>::parts; part++) {
-      for (int k = 0; k < n; k++) {
+    for (int k = 0; k < n; k++) {
+      for (int part = 0; part < Number<T>::parts; part++) {  // innermost: lines that are streamed must not stay half written
         Part<T> a[R];
         TOMO_UNROLL for (int i = 0; i < R; i++) a[i] = between[k * R + i].part[part];
         dft<R>(a);
