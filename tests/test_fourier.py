@@ -9,7 +9,13 @@ import pytest
 import torch
 from reference_fourier import adjoint_matrix, exact_waves
 
-from tomolearn import FBPReconstructor, Noise2InverseReconstructor
+from tomolearn import (
+    CGLSReconstructor,
+    FBPReconstructor,
+    Noise2InverseReconstructor,
+    SIRTReconstructor,
+    TVReconstructor,
+)
 from tomolearn.exceptions import ExtensionError, GeometryError
 from tomolearn.geometry import ParallelBeam, default_angles
 from tomolearn.operators import FourierRadonOperator, RadonOperator
@@ -309,6 +315,20 @@ def test_the_estimators_take_the_method(rng):
         Noise2InverseReconstructor(method=method, **options).fit(X).predict(X) for method in ("direct", "fourier")
     )
     assert direct.shape == fourier.shape and not np.array_equal(direct, fourier)
+
+
+@pytest.mark.parametrize("estimator", [SIRTReconstructor, CGLSReconstructor, TVReconstructor])
+def test_the_estimators_iterate_with_either_pair(estimator, rng):
+    geometry = ParallelBeam(default_angles(40), 36)
+    X = RadonOperator(geometry)(blobs((36, 36), rng))
+    options = {"max_iter": 12, "center": [17.5, 17.2]}
+    direct, fourier = (estimator(projector=p, **options).fit(X).predict(X) for p in ("direct", "fourier"))
+    assert np.sqrt(np.mean((direct - fourier) ** 2)) < 0.01 * np.ptp(direct)
+    assert not np.array_equal(direct, fourier)
+    stopped = estimator(projector="fourier", max_iter=60, tol=0.05).fit(X)
+    assert stopped.n_iter_ < 60
+    with pytest.raises(ValueError, match="projector must be one of 'direct', 'fourier'; got 'gridrec'"):
+        estimator(projector="gridrec").fit(X)
 
 
 # ---------------------------------------------------------------------------------------------------------- errors

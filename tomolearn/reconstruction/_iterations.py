@@ -6,18 +6,21 @@ from dataclasses import replace
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from tomolearn._validation import check_integer, check_real
+from tomolearn._validation import check_choice, check_integer, check_real
 from tomolearn.base import BLOCK
-from tomolearn.operators import RadonOperator
+from tomolearn.operators import FourierRadonOperator, RadonOperator
 from tomolearn.reconstruction.classical import ClassicalReconstructor
 
 __all__ = ["IterativeReconstructor"]
+
+PROJECTORS = {"direct": RadonOperator, "fourier": FourierRadonOperator}
 
 
 class IterativeReconstructor(ClassicalReconstructor):
     """A reconstructor that iterates; a subclass defines `_solve` and may add to `_check_options`.
 
-    A subclass has the parameters ``max_iter``, ``x0``, ``nonnegative`` and ``tol``, and may have ``noise_level``.
+    A subclass has the parameters ``max_iter``, ``x0``, ``nonnegative``, ``tol`` and ``projector``, and may have
+    ``noise_level``.
 
     Every slice gets the same number of iterations, ``n_iter_``, at most: so says ``tol``, once and for all in ``fit``.
     With ``noise_level`` each slice stops on its own, which the solvers see to.
@@ -33,7 +36,13 @@ class IterativeReconstructor(ClassicalReconstructor):
         self._check_noise_level()
         if not isinstance(self.nonnegative, bool | np.bool_):
             raise TypeError(f"nonnegative must be True or False; got {self.nonnegative!r}.")
+        check_choice(self.projector, "projector", tuple(PROJECTORS))
+        if self.projector == "fourier" and any(device.type != "cpu" for device in self._devices()):
+            raise ValueError(f"projector='fourier' needs device='cpu'; got {self.device!r}. Take 'direct' there.")
         self._check_options()
+
+    def _operator(self):
+        return PROJECTORS[self.projector](self.geometry_)
 
     def _check_noise_level(self):
         if self.noise_level is None:
@@ -67,7 +76,7 @@ class IterativeReconstructor(ClassicalReconstructor):
             count = k
 
         y = self._block(X, chosen).to(self._devices()[0])
-        self._solve(RadonOperator(geometry), y, max_iter=max_iter, tol=tol, callback=callback)
+        self._solve(PROJECTORS[self.projector](geometry), y, max_iter=max_iter, tol=tol, callback=callback)
         if count == max_iter:
             warnings.warn(
                 f"{type(self).__name__} used all max_iter={max_iter} iterations; raise max_iter or tol={tol:g}.",

@@ -39,6 +39,9 @@ class SIRTReconstructor(IterativeReconstructor):
         Standard deviation of the noise in the line integrals: a slice is done when its residual is at most
         ``noise_level`` times the root of the number of its data, as that of the true image is (the discrepancy
         principle), after ``max_iter`` iterations at the latest. Not together with ``tol``.
+    projector : {"direct", "fourier"}, default="direct"
+        The pair of operators: `RadonOperator`, or `FourierRadonOperator`, many times faster for wide slices, on the
+        processor only.
     angles : array-like of shape (n_angles,), default=None
         In any order and spacing. None: equally spaced over half a turn, ``linspace(0, pi, n_angles, endpoint=False)``.
     angle_unit : {"rad", "deg", None}, default=None
@@ -102,6 +105,7 @@ class SIRTReconstructor(IterativeReconstructor):
         nonnegative=False,
         tol=0.0,
         noise_level=None,
+        projector="direct",
         angles=None,
         angle_unit=None,
         center=None,
@@ -118,6 +122,7 @@ class SIRTReconstructor(IterativeReconstructor):
         self.nonnegative = nonnegative
         self.tol = tol
         self.noise_level = noise_level
+        self.projector = projector
         self.angles = angles
         self.angle_unit = angle_unit
         self.center = center
@@ -172,6 +177,9 @@ class CGLSReconstructor(IterativeReconstructor):
         Standard deviation of the noise in the line integrals: a slice is done when its residual is at most
         ``noise_level`` times the root of the number of its data, as that of the true image is (the discrepancy
         principle), after ``max_iter`` iterations at the latest. Not together with ``tol``.
+    projector : {"direct", "fourier"}, default="direct"
+        The pair of operators: `RadonOperator`, or `FourierRadonOperator`, many times faster for wide slices, on the
+        processor only.
     angles : array-like of shape (n_angles,), default=None
         In any order and spacing. None: equally spaced over half a turn, ``linspace(0, pi, n_angles, endpoint=False)``.
     angle_unit : {"rad", "deg", None}, default=None
@@ -235,6 +243,7 @@ class CGLSReconstructor(IterativeReconstructor):
         nonnegative=False,
         tol=0.0,
         noise_level=None,
+        projector="direct",
         angles=None,
         angle_unit=None,
         center=None,
@@ -250,6 +259,7 @@ class CGLSReconstructor(IterativeReconstructor):
         self.nonnegative = nonnegative
         self.tol = tol
         self.noise_level = noise_level
+        self.projector = projector
         self.angles = angles
         self.angle_unit = angle_unit
         self.center = center
@@ -301,6 +311,9 @@ class TVReconstructor(IterativeReconstructor):
         Stop when an iteration changes every image by less than ``tol`` times its length. ``fit`` counts the iterations
         that this takes on at most 32 slices spread evenly over ``X``; ``predict`` runs as many on every slice. 0:
         ``max_iter`` iterations, and ``fit`` solves nothing.
+    projector : {"direct", "fourier"}, default="direct"
+        The pair of operators: `RadonOperator`, or `FourierRadonOperator`, many times faster for wide slices, on the
+        processor only.
     angles : array-like of shape (n_angles,), default=None
         In any order and spacing. None: equally spaced over half a turn, ``linspace(0, pi, n_angles, endpoint=False)``.
     angle_unit : {"rad", "deg", None}, default=None
@@ -365,6 +378,7 @@ class TVReconstructor(IterativeReconstructor):
         x0=None,
         nonnegative=False,
         tol=0.0,
+        projector="direct",
         angles=None,
         angle_unit=None,
         center=None,
@@ -380,6 +394,7 @@ class TVReconstructor(IterativeReconstructor):
         self.x0 = x0
         self.nonnegative = nonnegative
         self.tol = tol
+        self.projector = projector
         self.angles = angles
         self.angle_unit = angle_unit
         self.center = center
