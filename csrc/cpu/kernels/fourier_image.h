@@ -158,8 +158,8 @@ class ImageStage {
   }
 
   static void next_strip(C* cells, int64_t whole, int64_t carried) {
-    if (carried <= whole)
-      memcpy((void*)cells, cells + whole, sizeof(C) * carried);
+    static_assert(kMaxWidth - 1 <= kStrip, "what is handed on must not overlap where it goes");
+    memcpy((void*)cells, cells + whole, sizeof(C) * carried);
     memset((void*)(cells + carried), 0, sizeof(C) * whole);
   }
 
