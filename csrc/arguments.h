@@ -19,6 +19,11 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using Sizes = std::vector<int64_t>;
 
+template <class T>
+const T* data(const Tensor& t) {
+  return static_cast<const T*>(t.data_ptr());
+}
+
 // Devices differ in one thing: whether they take half precision.
 enum class Half { refused, taken };
 

@@ -334,7 +334,7 @@ def test_the_estimators_iterate_with_either_pair(estimator, rng):
 # ---------------------------------------------------------------------------------------------------------- errors
 
 
-def test_what_is_refused():
+def test_what_is_refused(monkeypatch):
     A = RadonOperator(ParallelBeam(default_angles(8), 16))
     y = np.ones((8, 16))
     with pytest.raises(ValueError, match="method must be one of 'auto', 'direct', 'fourier'; got 'gridrec'"):
@@ -349,6 +349,11 @@ def test_what_is_refused():
         FourierRadonOperator(A.geometry, kernel_width=6)
     with pytest.raises(ValueError, match="padding must be one of 'zero', 'edge'"):
         fourier_plan(default_angles(8), 16, (16, 16), padding="mirror")
+    for name, estimator in (("method", FBPReconstructor), ("projector", CGLSReconstructor)):
+        refused = estimator(**{name: "fourier"})
+        monkeypatch.setattr(refused, "_devices", lambda: [torch.device("cuda")])
+        with pytest.raises(ValueError, match=f"{name}='fourier' needs device='cpu'.*Take {name}='direct'"):
+            refused.fit(y[None])
     plan = fourier_plan(default_angles(8), 16, (16, 16))
     there = SimpleNamespace(device=torch.device("cuda"))
     with pytest.raises(ExtensionError, match="runs on the processor only, and the data are on cuda"):

@@ -101,11 +101,11 @@ FAULTS = ["--rings", "0.1", "--zingers", "3e-4", "--dead", "2", "--drift", "0.02
 @pytest.mark.slow
 @pytest.mark.parametrize("stripes", [("offset",), ("sorting", "--stripe-size", "5")], ids=["offset", "sorting"])
 def test_a_faulty_scan_comes_close_to_a_clean_one(stripes, tmp_path):
-    """Rings, zingers, dead pixels, dark current, an axis beside the middle: within 20 % of the clean scan's error."""
+    """Rings, zingers, dead pixels, dark current, an axis beside the middle: within 10 % of the clean scan's error."""
     scan = "--size 512 --angles 512 --rows 2 --photons 30000 --center-offset -11.5 --quiet".split()
     run("simulate", tmp_path / "clean.h5", *scan, "--truth", tmp_path / "truth.npy")
     run("simulate", tmp_path / "faulty.h5", *scan, *FAULTS)
-    fbp = ["--filter", "hann", "--overwrite"]
+    fbp = ["--filter", "hann", "--method", "direct", "--overwrite"]
     corrections = ["--flat-average", "median", "--zingers", "0.2", "--air", "10", "--stripes", *stripes]
     plans = {"clean": ("clean", []), "faulty": ("faulty", []), "corrected": ("faulty", corrections)}
     errors, truth = {}, np.load(tmp_path / "truth.npy")
@@ -114,4 +114,4 @@ def test_a_faulty_scan_comes_close_to_a_clean_one(stripes, tmp_path):
         assert center_told(told) == pytest.approx(244.0, abs=0.1), name
         errors[name] = np.sqrt(np.mean((np.load(tmp_path / "recon.npy") - truth) ** 2))
     assert errors["faulty"] > 1.5 * errors["clean"]
-    assert errors["corrected"] < 1.2 * errors["clean"], errors
+    assert errors["corrected"] < 1.1 * errors["clean"], errors

@@ -28,11 +28,6 @@ const FourierMethod& fourier_method() {
 
 namespace {
 
-template <class T>
-const T* data(const Tensor& t) {
-  return static_cast<const T*>(t.data_ptr());
-}
-
 bool is_length_of_transform(int64_t n) {
   if (n < 64 || n % 16 || n >= (1 << 24)) return false;
   for (int p : {2, 3, 5})

@@ -20,11 +20,6 @@ const Projector& projector() {
 
 namespace {
 
-template <class T>
-const T* data(const Tensor& t) {
-  return static_cast<const T*>(t.data_ptr());
-}
-
 // A pack costs the same for one slice as for a full one, so few slices go one by one. Crossovers measured at 512^2 x 512.
 int slices_at_once(int64_t left, int break_even) { return left > 16 ? 32 : left >= break_even ? 16 : left > 1 ? 4 : 1; }
 

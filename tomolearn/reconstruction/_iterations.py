@@ -37,8 +37,7 @@ class IterativeReconstructor(ClassicalReconstructor):
         if not isinstance(self.nonnegative, bool | np.bool_):
             raise TypeError(f"nonnegative must be True or False; got {self.nonnegative!r}.")
         check_choice(self.projector, "projector", tuple(PROJECTORS))
-        if self.projector == "fourier" and any(device.type != "cpu" for device in self._devices()):
-            raise ValueError(f"projector='fourier' needs device='cpu'; got {self.device!r}. Take 'direct' there.")
+        self._check_processor("projector")
         self._check_options()
 
     def _operator(self):

@@ -49,6 +49,11 @@ class ClassicalReconstructor(VolumePrediction, ScanReconstructor, BaseEstimator)
     def _devices(self):
         return find_projecting_devices(self.device)
 
+    def _check_processor(self, name):
+        """Raise where the parameter ``name`` asks for the Fourier method on another device than the processor."""
+        if getattr(self, name) == "fourier" and any(device.type != "cpu" for device in self._devices()):
+            raise ValueError(f"{name}='fourier' needs device='cpu'; got {self.device!r}. Take {name}='direct' there.")
+
     def _check_parameters(self):
         """Raise where a parameter of the method is out of its range."""
 
@@ -173,10 +178,7 @@ class FBPReconstructor(ClassicalReconstructor):
         ramp_filter(n_fft, self.filter, cutoff=self.cutoff, detector_spacing=self.detector_spacing)  # for its checks
         check_choice(self.padding, "padding", ("zero", "edge"))
         check_choice(self.method, "method", METHODS)
-        if self.method == "fourier" and any(device.type != "cpu" for device in self._devices()):
-            raise ValueError(
-                f"method='fourier' needs device='cpu'; got {self.device!r}. Take 'auto' or 'direct' there."
-            )
+        self._check_processor("method")
 
     def _reconstruct(self, A, y, step):
         images = fbp(A, y, filter=self.filter, cutoff=self.cutoff, padding=self.padding, method=self.method)

@@ -18,8 +18,8 @@ def fista_tv(
     """Minimise ``||y - A x||^2 / 2 + regularization TV(x)`` as `tv` does, by FISTA.
 
     Fewer iterations than `tv`, each dearer. On noisy data of 60 to 200 angles (128 x 128 pixels, from ``x0="fbp"``) it
-    is within 0.1 % of the minimum after 50, `tv` after 630 that take four to seven times as long; of 20 angles, `tv` is
-    there sooner.
+    is within 0.1 % of the minimum after some 55, `tv` after 630 to 690 that take three to six times as long; of 20
+    angles, `tv` is there a little sooner (``benchmarks/total_variation.py``).
 
     Parameters
     ----------
